@@ -1,0 +1,36 @@
+//! A key for machines: shown once, stored as a hash, scoped by a role.
+
+use super::{domain_event, user::Role};
+use crate::ids::UserId;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiKeyEvent {
+    ApiKeyCreated {
+        name: String,
+        /// First characters, so that people can tell keys apart.
+        prefix: String,
+        /// BLAKE3 of the key, hex.
+        secret_hash: String,
+        role: Role,
+        created_by: UserId,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    ApiKeyRevoked {},
+}
+domain_event!(ApiKeyEvent { ApiKeyCreated, ApiKeyRevoked });
+
+#[derive(Debug, Clone)]
+pub enum ApiKeyCommand {
+    CreateApiKey {
+        name: String,
+        prefix: String,
+        secret_hash: String,
+        role: Role,
+        created_by: UserId,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    RevokeApiKey,
+}

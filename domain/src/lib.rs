@@ -1,0 +1,10 @@
+//! The pure core: ids, events, aggregates, schema fingerprints, drift, match scoring, the ontology.
+//! Nothing here does I/O, reads a clock, or starts a task.
+
+pub mod aggregates;
+pub mod drift;
+pub mod envelope;
+pub mod ids;
+pub mod mapping;
+pub mod ontology;
+pub mod schema;
