@@ -8,7 +8,9 @@ pub enum LogError {
     Store(String),
     #[error("the log is damaged at `{place}`: {reason}")]
     Damaged { place: String, reason: String },
-    #[error("the log has {found} cells, the configuration asks for {asked}; the number is fixed when a log is made")]
+    #[error(
+        "the log has {found} cells, the configuration asks for {asked}; the number is fixed when a log is made"
+    )]
     WrongCells { found: u16, asked: u16 },
     #[error("aggregate `{key}` cannot be archived: {reason}")]
     NotArchivable { key: AggregateKey, reason: String },

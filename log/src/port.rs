@@ -115,7 +115,12 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Everything after `after`, then live, without a gap or a repeat. Bounded: a slow reader
     /// reads from the store again instead of piling commits up.
-    fn subscribe(&self, cell: u16, after: u64, filter: Filter) -> BoxStream<'static, Result<Delivery, LogError>>;
+    fn subscribe(
+        &self,
+        cell: u16,
+        after: u64,
+        filter: Filter,
+    ) -> BoxStream<'static, Result<Delivery, LogError>>;
 
     /// Archives and removes commits of an aggregate: all of an ended one (`keep_last` false), else
     /// all but the last. Leaves a receipt, so that the holes are told from loss; `load`, `read` and
