@@ -1,5 +1,9 @@
 //! The ontology: entities and their fields, with the words people use for them.
 
+mod default;
+
+pub use default::default_ontology;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
