@@ -1,6 +1,8 @@
 //! The aggregates: each file holds one's events (past tense), commands (imperative), state and
 //! decisions. Deciding is pure: no clock, no I/O; whatever varies comes in with the command.
 
+use crate::{envelope::AggregateType, error::Error};
+
 pub mod api_key;
 pub mod connection;
 pub mod feed;
@@ -34,3 +36,42 @@ macro_rules! domain_event {
     };
 }
 pub(crate) use domain_event;
+
+/// An aggregate that lives on the log, under its kind.
+pub trait StoredAggregate: cqrs_es::Aggregate<Services = (), Error = Error> + Clone {
+    const KIND: AggregateType;
+}
+
+/// Implements cqrs-es' `Aggregate` over the aggregate's own `decide` (pure) and `evolve`.
+macro_rules! stored_aggregate {
+    ($aggregate:ident, $kind:ident, $command:ty, $event:ty) => {
+        impl cqrs_es::Aggregate for $aggregate {
+            const TYPE: &'static str = crate::envelope::AggregateType::$kind.as_str();
+            type Command = $command;
+            type Event = $event;
+            type Error = crate::error::Error;
+            type Services = ();
+
+            async fn handle(
+                &mut self,
+                command: Self::Command,
+                _services: &Self::Services,
+                sink: &cqrs_es::event_sink::EventSink<Self>,
+            ) -> Result<(), Self::Error> {
+                for event in self.decide(command)? {
+                    sink.write(event, self).await;
+                }
+                Ok(())
+            }
+
+            fn apply(&mut self, event: Self::Event) {
+                self.evolve(event);
+            }
+        }
+
+        impl super::StoredAggregate for $aggregate {
+            const KIND: crate::envelope::AggregateType = crate::envelope::AggregateType::$kind;
+        }
+    };
+}
+pub(crate) use stored_aggregate;

@@ -4,6 +4,7 @@
 pub mod aggregates;
 pub mod drift;
 pub mod envelope;
+pub mod error;
 pub mod ids;
 pub mod mapping;
 pub mod ontology;

@@ -1,6 +1,7 @@
 //! A connection to a source: connector, configuration, and which streams it reads.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::schema::{DiscoveredStream, StreamSelection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,4 +62,26 @@ pub enum ConnectionCommand {
     RecordDiscovery { streams: Vec<DiscoveredStream> },
     SelectStreams { streams: Vec<StreamSelection> },
     DeleteConnection,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Empty until created.
+    pub name: String,
+    pub connector: String,
+    pub config: Value,
+    pub status: ConnectionStatus,
+    /// What the last discovery found; none before the first.
+    pub discovered: Option<Vec<DiscoveredStream>>,
+    pub selected: Vec<StreamSelection>,
+}
+stored_aggregate!(Connection, Connection, ConnectionCommand, ConnectionEvent);
+
+impl Connection {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: ConnectionCommand) -> Result<Vec<ConnectionEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: ConnectionEvent) {}
 }

@@ -2,7 +2,8 @@
 //! version, so that there is one reader at a time; loading a feed is reading its last commit, for
 //! every event carries the whole state.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::ids::{ConnectionId, SnapshotId, SyncId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,5 +94,162 @@ impl FeedEvent {
             | Self::SnapshotAbandoned { state, .. }
             | Self::FeedClosed { state } => state,
         }
+    }
+}
+
+/// Feeds take no commands: their events go straight to the log, made by the functions of [`Feed`].
+#[derive(Debug, Clone)]
+pub enum FeedCommand {}
+
+/// The state of the last event; none before the first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
+    pub state: Option<FeedState>,
+    pub closed: bool,
+}
+stored_aggregate!(Feed, Feed, FeedCommand, FeedEvent);
+
+/// What one read brought, to be appended as a batch.
+#[derive(Debug, Clone)]
+pub struct IngestedBatch {
+    pub header: BatchHeader,
+    /// Where the source is read up to with this batch; none keeps the cursor.
+    pub cursor: Option<Value>,
+    /// Stored bytes of the body, as sealed.
+    pub bytes: u64,
+}
+
+impl Feed {
+    /// The state of a feed nothing was read from yet.
+    pub fn initial(connection_id: ConnectionId, stream: &str) -> FeedState {
+        FeedState {
+            connection_id,
+            stream: stream.to_owned(),
+            cursor: None,
+            schema_version: 0,
+            snapshot: None,
+            batches: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The feed as its last event (if there is one) left it.
+    pub fn after(last: Option<&FeedEvent>) -> Self {
+        let mut feed = Self::default();
+        if let Some(event) = last {
+            feed.evolve(event.clone());
+        }
+        feed
+    }
+
+    pub fn decide(&self, command: FeedCommand) -> Result<Vec<FeedEvent>, Error> {
+        match command {}
+    }
+
+    fn evolve(&mut self, event: FeedEvent) {
+        self.closed = matches!(event, FeedEvent::FeedClosed { .. });
+        self.state = Some(event.state().clone());
+    }
+
+    fn open(&self, connection_id: ConnectionId, stream: &str) -> Result<FeedState, Error> {
+        match &self.state {
+            _ if self.closed => {
+                Err(Error::WrongState { what: "feed", status: "closed".to_owned(), action: "read it" })
+            }
+            None => Ok(Self::initial(connection_id, stream)),
+            Some(state) if state.connection_id == connection_id && state.stream == stream => {
+                Ok(state.clone())
+            }
+            Some(state) => Err(Error::conflict(format!(
+                "the feed belongs to stream `{}` of connection `{}`",
+                state.stream, state.connection_id
+            ))),
+        }
+    }
+
+    fn known(&self, action: &'static str) -> Result<FeedState, Error> {
+        match &self.state {
+            Some(state) if !self.closed => Ok(state.clone()),
+            Some(_) => Err(Error::WrongState { what: "feed", status: "closed".to_owned(), action }),
+            None => Err(Error::WrongState { what: "feed", status: "empty".to_owned(), action }),
+        }
+    }
+
+    fn snapshot_of(&self, snapshot_id: SnapshotId, action: &'static str) -> Result<(FeedState, u64), Error> {
+        let mut state = self.known(action)?;
+        match state.snapshot.take() {
+            Some(open) if open.id == snapshot_id => Ok((state, open.rows)),
+            Some(open) => {
+                Err(Error::conflict(format!("snapshot `{}` is open, not `{snapshot_id}`", open.id)))
+            }
+            None => Err(Error::WrongState { what: "feed", status: "without a snapshot".to_owned(), action }),
+        }
+    }
+
+    /// Begins a full read or a new edition. Refused while one is open: abandon it first.
+    pub fn start_snapshot(
+        &self,
+        connection_id: ConnectionId,
+        stream: &str,
+        snapshot_id: SnapshotId,
+        sync_id: SyncId,
+    ) -> Result<FeedEvent, Error> {
+        let mut state = self.open(connection_id, stream)?;
+        if let Some(open) = &state.snapshot {
+            return Err(Error::conflict(format!("snapshot `{}` is still open", open.id)));
+        }
+        state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id });
+        Ok(FeedEvent::SnapshotStarted { snapshot_id, sync_id, state })
+    }
+
+    /// Appends a batch; its rows count for the open snapshot, if one is open.
+    pub fn ingest(
+        &self,
+        connection_id: ConnectionId,
+        stream: &str,
+        batch: IngestedBatch,
+    ) -> Result<FeedEvent, Error> {
+        let mut state = self.open(connection_id, stream)?;
+        if batch.header.schema_version == 0 {
+            return Err(Error::invalid("/batch/schema_version", "versions start at 1, not `0`"));
+        }
+        state.schema_version = batch.header.schema_version;
+        state.batches += 1;
+        state.rows += batch.header.rows;
+        state.bytes += batch.bytes;
+        if batch.cursor.is_some() {
+            state.cursor = batch.cursor;
+        }
+        if let Some(snapshot) = &mut state.snapshot {
+            snapshot.rows += batch.header.rows;
+        }
+        Ok(FeedEvent::RecordsIngested { batch: batch.header, state })
+    }
+
+    /// All rows of the snapshot are in. `cursor`: where the next read starts; none keeps it.
+    pub fn complete_snapshot(
+        &self,
+        snapshot_id: SnapshotId,
+        cursor: Option<Value>,
+    ) -> Result<FeedEvent, Error> {
+        let (mut state, rows) = self.snapshot_of(snapshot_id, "complete the snapshot")?;
+        if cursor.is_some() {
+            state.cursor = cursor;
+        }
+        Ok(FeedEvent::SnapshotCompleted { snapshot_id, rows, state })
+    }
+
+    /// Gives the open snapshot up: what came stays, nothing closes.
+    pub fn abandon(&self, snapshot_id: SnapshotId, reason: &str) -> Result<FeedEvent, Error> {
+        let (state, _) = self.snapshot_of(snapshot_id, "abandon the snapshot")?;
+        Ok(FeedEvent::SnapshotAbandoned { snapshot_id, reason: reason.to_owned(), state })
+    }
+
+    /// Ends the feed: its records close here, an open snapshot with them.
+    pub fn close(&self) -> Result<FeedEvent, Error> {
+        let mut state = self.known("close it")?;
+        state.snapshot = None;
+        Ok(FeedEvent::FeedClosed { state })
     }
 }

@@ -1,7 +1,8 @@
 //! How one stream maps to an entity: versions, their binding to schema versions, and repairs.
 //! The aggregate's id equals the stream's feed id.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::{
     drift::RepairChange,
     ids::{ConnectionId, DriftId, RepairId, UserId},
@@ -9,6 +10,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +125,8 @@ pub enum MappingCommand {
         impacts: Vec<DriftImpact>,
         policy: super::tenant::RepairPolicy,
         mode: super::tenant::AutonomyMode,
+        /// Target fields that are never repaired without a person.
+        protected_targets: Vec<String>,
         /// One id for what applies alone and one for what waits: a proposal is decided whole.
         automatic_id: RepairId,
         waiting_id: RepairId,
@@ -148,4 +152,40 @@ pub enum MappingCommand {
     ExpireRepair {
         repair_id: RepairId,
     },
+}
+
+/// A proposal and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repair {
+    pub schema_version: u32,
+    pub changes: Vec<RepairChange>,
+    pub status: RepairStatus,
+    /// Target fields whose lines the changes touch.
+    pub targets: Vec<String>,
+    /// The mapping version that was in force before it, and the one it made.
+    pub before: u32,
+    pub applied: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mapping {
+    pub connection_id: Option<ConnectionId>,
+    pub stream: String,
+    /// The newest version; 0 before the first.
+    pub version: u32,
+    /// Contents by mapping version, as far as a binding or an undecided or applied repair needs them.
+    pub contents: BTreeMap<u32, MappingContent>,
+    /// The binding in force by schema version.
+    pub bindings: BTreeMap<u32, Binding>,
+    pub repairs: BTreeMap<RepairId, Repair>,
+}
+stored_aggregate!(Mapping, Mapping, MappingCommand, MappingEvent);
+
+impl Mapping {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: MappingCommand) -> Result<Vec<MappingEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: MappingEvent) {}
 }

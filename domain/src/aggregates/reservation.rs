@@ -1,7 +1,8 @@
 //! A text that one holder at a time may own (an e-mail, a connection's name). The aggregate's id
 //! is a keyed hash of the text, never the text. Never purged.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::ids::TenantId;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -47,4 +48,23 @@ pub enum ReservationCommand {
     Release {
         holder: Holder,
     },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub purpose: String,
+    pub holder: Option<Holder>,
+    /// While held and not confirmed.
+    pub deadline: Option<DateTime<Utc>>,
+    pub confirmed: bool,
+}
+stored_aggregate!(Reservation, Reservation, ReservationCommand, ReservationEvent);
+
+impl Reservation {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: ReservationCommand) -> Result<Vec<ReservationEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: ReservationEvent) {}
 }

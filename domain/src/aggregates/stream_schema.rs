@@ -1,7 +1,8 @@
 //! The schema versions of one stream, its profile, and the drift found in it.
 //! The aggregate's id equals the stream's feed id.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::{
     drift::{DriftFinding, profile::StreamProfile},
     ids::{ConnectionId, DriftId},
@@ -9,6 +10,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What became of a drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -83,4 +85,41 @@ pub enum StreamSchemaCommand {
     RecordProfile {
         profile: StreamProfile,
     },
+}
+
+/// One shape the stream had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SchemaVersion {
+    pub fingerprint: String,
+    pub shape: StreamShape,
+}
+
+/// A drift nobody has put right yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenDrift {
+    pub finding: DriftFinding,
+    pub from_version: u32,
+    pub to_version: u32,
+    pub occurrences: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamSchema {
+    pub connection_id: Option<ConnectionId>,
+    pub stream: String,
+    /// The version in force; 0 before the first. It can go back to an earlier one.
+    pub current: u32,
+    pub versions: BTreeMap<u32, SchemaVersion>,
+    pub open: BTreeMap<DriftId, OpenDrift>,
+    pub profile: Option<StreamProfile>,
+}
+stored_aggregate!(StreamSchema, StreamSchema, StreamSchemaCommand, StreamSchemaEvent);
+
+impl StreamSchema {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: StreamSchemaCommand) -> Result<Vec<StreamSchemaEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: StreamSchemaEvent) {}
 }

@@ -1,9 +1,11 @@
 //! One run of a connection: its life cycle and what each stream did.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::ids::{ConnectionId, TaskId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Counts of one stream in one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,4 +76,51 @@ pub enum SyncCommand {
     SucceedSync,
     FailSync { code: String, message: String },
     CancelSync,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStatus {
+    #[default]
+    Requested,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamStatus {
+    #[default]
+    Waiting,
+    Running,
+    Completed,
+    Failed,
+}
+
+/// One stream's part of the run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamRun {
+    pub status: StreamStatus,
+    pub progress: StreamProgress,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    pub connection_id: Option<ConnectionId>,
+    pub task_id: Option<TaskId>,
+    pub status: SyncStatus,
+    pub attempt: u32,
+    pub streams: BTreeMap<String, StreamRun>,
+}
+stored_aggregate!(Sync, Sync, SyncCommand, SyncEvent);
+
+impl Sync {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: SyncCommand) -> Result<Vec<SyncEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: SyncEvent) {}
 }

@@ -1,6 +1,8 @@
 //! Work in the background, with progress, retry and cancel.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
+use crate::ids::TaskId;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,7 @@ pub enum TaskStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum TaskEvent {
     TaskQueued {
+        task_id: TaskId,
         /// What to do: `sync`, …
         action: String,
         payload: Value,
@@ -76,6 +79,8 @@ domain_event!(TaskEvent {
 #[derive(Debug, Clone)]
 pub enum TaskCommand {
     QueueTask {
+        /// The aggregate's own id: it spreads the retries of many tasks over time.
+        task_id: TaskId,
         action: String,
         payload: Value,
         max_retries: u32,
@@ -107,4 +112,32 @@ pub enum TaskCommand {
     RetryTask {
         now: DateTime<Utc>,
     },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub task_id: Option<TaskId>,
+    pub action: String,
+    pub payload: Value,
+    pub status: TaskStatus,
+    /// Tries begun so far, since a person last asked for it.
+    pub attempt: u32,
+    pub max_retries: u32,
+    pub timeout_seconds: u64,
+    /// Not before.
+    pub run_at: Option<DateTime<Utc>>,
+    pub priority: i32,
+    pub cancel_requested: bool,
+    pub done: u64,
+    pub total: Option<u64>,
+}
+stored_aggregate!(Task, Task, TaskCommand, TaskEvent);
+
+impl Task {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: TaskCommand) -> Result<Vec<TaskEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: TaskEvent) {}
 }

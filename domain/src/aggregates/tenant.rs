@@ -1,10 +1,12 @@
 //! An organisation: its cell, its settings, its uploads and their quota.
 
-use super::domain_event;
+use super::{domain_event, stored_aggregate};
+use crate::error::Error;
 use crate::ids::{UploadId, UserId};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How far the platform may go without a person.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -94,4 +96,27 @@ pub enum TenantCommand {
     RemoveUpload {
         upload_id: UploadId,
     },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Empty until registered.
+    pub name: String,
+    pub cell: u16,
+    pub owner: Option<UserId>,
+    pub mode: AutonomyMode,
+    pub policy: RepairPolicy,
+    pub upload_quota: u64,
+    pub uploads: BTreeMap<UploadId, Upload>,
+    pub uploaded_bytes: u64,
+}
+stored_aggregate!(Tenant, Tenant, TenantCommand, TenantEvent);
+
+impl Tenant {
+    /// What the command would change; nothing is changed by asking.
+    pub fn decide(&self, _command: TenantCommand) -> Result<Vec<TenantEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, _event: TenantEvent) {}
 }
