@@ -1,7 +1,15 @@
 //! Drift: what changed between two versions of a stream, how bad it is, and what shows it.
 
+pub mod calibrate;
 pub mod classify;
+pub mod fingerprint;
+pub mod guard;
 pub mod profile;
+mod sketch;
+pub mod value;
+
+pub use classify::{ArrivingStream, KnownStream, detect};
+pub use fingerprint::fingerprint;
 
 use crate::{ids::DriftId, mapping::Evidence, schema::Field};
 use schemars::JsonSchema;
@@ -86,7 +94,9 @@ pub struct RepairChange {
     pub old_source: String,
     /// The column (or columns) it would read.
     pub new_sources: Vec<String>,
-    /// Applied to the new column before the line's own transform; none: as it was.
+    /// Applied to the new column before the line's own transform, and gives text as the old column
+    /// was written: the repaired line is `Chain[adapt, the line's own]`. None: the values are
+    /// written as they were.
     pub adapt: Option<crate::mapping::Transform>,
     /// Calibrated probability that the change is right.
     pub probability: f64,

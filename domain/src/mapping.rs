@@ -6,6 +6,14 @@ use std::collections::BTreeMap;
 
 /// How a raw text value becomes a canonical one. Each is a pure function of its inputs; the DCL
 /// engine compiles it to SQL. A value that does not fit is quarantined alone.
+///
+/// Within a [`Transform::Chain`] every step but the last takes text and gives text. A repair puts
+/// its `adapt` step before the line's own transform, and that step's text is in the form the *old*
+/// column was written in, so the line's own transform goes on working untouched.
+/// The steps that write text for a following step are `FormatTime`, `FormatDecimalComma`,
+/// `ParseDecimalComma` (writes a plain decimal point number), `Scale` (a plain number without
+/// trailing zeros), `MapValues`, `SplitPart`, `Join`, `JsonPath` (scalars bare, objects and arrays
+/// as JSON) and `JsonObject`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Transform {
@@ -33,6 +41,17 @@ pub enum Transform {
     Join { separator: String },
     /// The value at a JSON path (`$.a.b`) of a nested column.
     JsonPath { path: String },
+    /// Read a date or time written as `from` and write it as `to`: text to text. Both are strptime
+    /// formats or one of `epoch_seconds`, `epoch_milliseconds`, `excel_serial`. A time without a
+    /// zone is UTC; written into a form without a time of day, the time of day is dropped; read
+    /// from one, it is midnight.
+    FormatTime { from: String, to: String },
+    /// Write a plain number with a decimal comma: `1234.50` → `1234,50`. The inverse of
+    /// `ParseDecimalComma`, for a line that still reads the comma.
+    FormatDecimalComma,
+    /// All source columns as one JSON object, the n-th under `keys[n]`; nulls left out. For a
+    /// nested column that was flattened.
+    JsonObject { keys: Vec<String> },
     /// One after the other, left to right.
     Chain { steps: Vec<Transform> },
 }

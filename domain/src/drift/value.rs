@@ -1,0 +1,1 @@
+//! What one text value parses as.
