@@ -46,6 +46,26 @@ pub struct BatchHeader {
     /// Columns that make the record's key in this batch, in order; empty: the whole row.
     pub key: Vec<String>,
     pub sync_id: SyncId,
+    /// Rows the connector could not make a record of, at most [`BatchHeader::MAX_REJECTED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedRecord>,
+    /// How many there were in all.
+    #[serde(default)]
+    pub rejected_total: u64,
+}
+
+impl BatchHeader {
+    pub const MAX_REJECTED: usize = 100;
+}
+
+/// A row that is no record; it waits in quarantine as it stood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RejectedRecord {
+    /// Where it stood in the source: `line 17`.
+    pub place: String,
+    pub code: String,
+    pub reason: String,
+    pub raw: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

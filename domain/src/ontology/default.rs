@@ -302,7 +302,7 @@ fn account() -> Entity {
         ],
         vec![
             rule("domain", &["domain"], &[]),
-            rule("name", &["name"], &["domain", "billing_country", "billing_city"]),
+            rule("name_and_city", &["name", "billing_city"], &["domain"]),
         ],
     )
 }
