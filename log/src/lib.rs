@@ -1,5 +1,8 @@
 //! The event log: the port, its adapters, and what it takes to trust them.
 
+pub mod codec;
 pub mod error;
+pub mod events;
 pub mod port;
 pub mod seal;
+pub mod token;

@@ -17,6 +17,17 @@ pub enum SealError {
     Store(String),
 }
 
+impl SealError {
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Shredded { .. } => "AOS-0120",
+            Self::Missing { .. } => "AOS-0121",
+            Self::Altered { .. } => "AOS-0122",
+            Self::Store(_) => "AOS-0123",
+        }
+    }
+}
+
 /// Opens and seals with a tenant's keys. Blocking, quick once a key is cached.
 pub trait KeyRing: Send + Sync + 'static {
     /// The tenant's current payload key; made on first use.
