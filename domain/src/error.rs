@@ -25,6 +25,9 @@ pub enum Error {
     Invalid { field: String, message: String },
     #[error("no such {what}: `{id}`")]
     NotFound { what: &'static str, id: String },
+    /// The aggregate itself was never created.
+    #[error("no such {what}")]
+    Missing { what: &'static str },
     #[error("{what} exists already: `{id}`")]
     AlreadyExists { what: &'static str, id: String },
     /// The aggregate's life is in a state that this does not follow.
@@ -53,13 +56,14 @@ impl Error {
             Self::Forbidden { .. } => "AOS-0006",
             Self::LimitExceeded { .. } => "AOS-0007",
             Self::Reserved { .. } => "AOS-0008",
+            Self::Missing { .. } => "AOS-0009",
         }
     }
 
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } => ErrorKind::Invalid,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Missing { .. } => ErrorKind::NotFound,
             Self::AlreadyExists { .. }
             | Self::WrongState { .. }
             | Self::Conflict { .. }

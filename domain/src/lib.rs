@@ -6,6 +6,7 @@ pub mod drift;
 pub mod envelope;
 pub mod error;
 pub mod ids;
+pub mod limits;
 pub mod mapping;
 pub mod ontology;
 pub mod schema;

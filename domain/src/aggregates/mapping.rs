@@ -54,6 +54,12 @@ pub enum MappingEvent {
         version: u32,
         content: MappingContent,
         origin: MappingOrigin,
+        /// The version it was made from.
+        #[serde(default)]
+        based_on: u32,
+        /// The repair it came from; none: a person's edit.
+        #[serde(default)]
+        repair_id: Option<RepairId>,
     },
     MappingBound {
         binding: Binding,
@@ -122,6 +128,8 @@ pub enum MappingCommand {
     /// that are sure enough apply alone (under policy and mode), others wait with their cells held.
     FollowSchema {
         schema_version: u32,
+        /// The schema version the impacts were found against: its binding is what carries over.
+        from_version: u32,
         impacts: Vec<DriftImpact>,
         policy: super::tenant::RepairPolicy,
         mode: super::tenant::AutonomyMode,
@@ -131,9 +139,15 @@ pub enum MappingCommand {
         automatic_id: RepairId,
         waiting_id: RepairId,
     },
-    /// A person's mapping; bound to the schema version in force, nothing held.
+    /// A person's mapping, nothing held. Bound to `schema_version` and to the later ones that had
+    /// the same mapping; pending repairs that it overtakes expire.
     ReviseMapping {
         content: MappingContent,
+        /// The schema version it is made for; none: the newest that was followed.
+        schema_version: Option<u32>,
+        /// Earlier schema versions whose shapes have every column it reads: where they had the same
+        /// mapping as `schema_version`, their batches are projected again under it too.
+        also_for: Vec<u32>,
     },
     ApproveRepair {
         repair_id: RepairId,

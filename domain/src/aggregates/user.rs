@@ -77,8 +77,10 @@ pub enum UserCommand {
         session_id: SessionId,
         refresh_hash: String,
         expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
     },
-    /// An old refresh token used again revokes the session: it was stolen.
+    /// An old refresh token used again revokes the session: it was stolen. That is a change, not a
+    /// refusal, so it succeeds: ask [`User::session_holds`] afterwards before a token is handed out.
     RefreshSession {
         session_id: SessionId,
         presented_hash: String,
