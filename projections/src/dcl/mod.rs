@@ -1,0 +1,3 @@
+//! The unified views: one DuckDB file per tenant.
+
+pub mod read;

@@ -1,0 +1,361 @@
+//! Reads over one tenant's unified views. Each runs on its own DuckDB connection, off the async
+//! threads, so that readers never block the writer.
+
+use crate::error::ProjectionError;
+use autonomos_domain::ids::TenantId;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+use uuid::Uuid;
+
+type Result<T> = std::result::Result<T, ProjectionError>;
+
+/// The queries over the unified views. Cheap to clone.
+#[derive(Clone)]
+pub struct DclReads {}
+
+/// A moment of the view's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// After the commit with this log sequence.
+    Sequence(u64),
+    /// By the running maximum of the commits' times.
+    Time(DateTime<Utc>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    /// Case-insensitive substring; text fields only.
+    Contains,
+    /// The value is `true` or `false`.
+    IsNull,
+}
+
+impl Compare {
+    /// `eq ne lt lte gt gte contains is_null`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "eq" => Self::Equal,
+            "ne" => Self::NotEqual,
+            "lt" => Self::Less,
+            "lte" => Self::AtMost,
+            "gt" => Self::More,
+            "gte" => Self::AtLeast,
+            "contains" => Self::Contains,
+            "is_null" => Self::IsNull,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct RowFilter {
+    pub field: String,
+    pub compare: Compare,
+    pub value: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sort {
+    pub field: String,
+    pub descending: bool,
+}
+
+/// Which rows of an entity, and in what order: by `sort`, ties and default by id.
+#[derive(Debug, Clone, Default)]
+pub struct RowsQuery {
+    pub filters: Vec<RowFilter>,
+    pub sort: Vec<Sort>,
+    /// Case-insensitive substring over all text fields.
+    pub q: Option<String>,
+    /// 1 to 1000; 0: 100.
+    pub limit: usize,
+    pub cursor: Option<String>,
+    pub as_of: Option<AsOf>,
+    /// Count all matching rows too.
+    pub count: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RowsPage {
+    /// `{id, <fields>, _sources, _updated_at, _held, _extra}`.
+    pub data: Vec<Value>,
+    pub next_cursor: Option<String>,
+    pub total: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct EntitySummary {
+    pub entity: String,
+    pub plural: String,
+    /// Unified rows now.
+    pub rows: u64,
+    /// Source records now.
+    pub records: u64,
+    /// Unified rows with records of more than one source.
+    pub merged: u64,
+    pub held: u64,
+    pub quarantined: u64,
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// Where one record of a unified row comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceRef {
+    pub connection_id: Uuid,
+    pub stream: String,
+    pub source_id: String,
+}
+
+/// Where one field's value comes from.
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldLineage {
+    pub field: String,
+    pub value: Value,
+    pub connection_id: Uuid,
+    pub stream: String,
+    pub source_id: String,
+    pub record_id: Uuid,
+    /// Log sequence of the batch; the gateway turns it into an opaque token.
+    #[serde(skip)]
+    pub sequence: u64,
+    /// Row within the batch, from 0.
+    pub row: u32,
+    pub schema_version: u32,
+    pub mapping_version: u32,
+    pub source_columns: Vec<String>,
+    pub transform: Option<Value>,
+    /// `only_source`, `latest`, `priority` or `tie_break`.
+    pub rule: &'static str,
+    /// When the field last changed.
+    pub changed_at: Option<DateTime<Utc>>,
+    pub held: bool,
+    /// What the other records of the row have for it.
+    pub others: Vec<OtherValue>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct OtherValue {
+    pub connection_id: Uuid,
+    pub stream: String,
+    pub source_id: String,
+    pub value: Value,
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Lineage {
+    pub id: Uuid,
+    pub entity: String,
+    pub fields: Vec<FieldLineage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    Csv,
+    Ndjson,
+    Parquet,
+    Arrow,
+}
+
+impl ExportFormat {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "csv" => Self::Csv,
+            "ndjson" => Self::Ndjson,
+            "parquet" => Self::Parquet,
+            "arrow" => Self::Arrow,
+            _ => return None,
+        })
+    }
+
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Parquet => "application/vnd.apache.parquet",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// A row (or a new version of it) begins.
+    Opened,
+    /// A row ends and no new version follows.
+    Closed,
+}
+
+/// One line of an entity's change feed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Change {
+    #[serde(skip)]
+    pub sequence: u64,
+    /// Order within the commit.
+    #[serde(skip)]
+    pub index: u32,
+    pub kind: ChangeKind,
+    pub id: Uuid,
+    /// The row as it became; none when it was closed.
+    pub row: Option<Value>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangesPage {
+    pub data: Vec<Change>,
+    /// Resume after this (sequence, index).
+    #[serde(skip)]
+    pub next: (u64, u32),
+    pub more: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct MatchMember {
+    pub record_id: Uuid,
+    #[serde(flatten)]
+    pub source: SourceRef,
+    pub fields: Value,
+}
+
+/// A unified row made of two or more source records, with the reasons.
+#[derive(Debug, Clone, Serialize)]
+pub struct MatchRow {
+    /// The unified id.
+    pub id: Uuid,
+    pub entity: String,
+    pub members: Vec<MatchMember>,
+    pub links: Vec<MatchLink>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct MatchLink {
+    pub left: Uuid,
+    pub right: Uuid,
+    /// Match rules that hold between the two, or `human`.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct GraphNode {
+    pub id: String,
+    /// `source`, `stream` or `entity`.
+    pub kind: &'static str,
+    pub label: String,
+    pub rows: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct GraphEdge {
+    pub from: String,
+    pub to: String,
+    pub kind: &'static str,
+    pub fields: Vec<String>,
+    pub confidence: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Graph {
+    pub nodes: Vec<GraphNode>,
+    pub edges: Vec<GraphEdge>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct QuarantineFilter {
+    pub entity: Option<String>,
+    pub connection_id: Option<Uuid>,
+    pub stream: Option<String>,
+    pub code: Option<String>,
+    pub limit: usize,
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QuarantineRow {
+    pub entity: Option<String>,
+    pub connection_id: Uuid,
+    pub stream: String,
+    pub record_id: Option<Uuid>,
+    #[serde(skip)]
+    pub sequence: u64,
+    pub row: u32,
+    pub field: Option<String>,
+    pub source_column: Option<String>,
+    pub value: Option<String>,
+    pub code: String,
+    pub reason: String,
+    pub mapping_version: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QuarantinePage {
+    pub data: Vec<QuarantineRow>,
+    pub next_cursor: Option<String>,
+    pub total: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct QueryLimits {
+    pub timeout: Duration,
+    pub rows: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), rows: 10_000 }
+    }
+}
+
+/// What a tenant's own SQL answered.
+pub struct QueryAnswer {
+    pub schema: arrow_schema::SchemaRef,
+    pub batches: Vec<arrow::record_batch::RecordBatch>,
+    /// There were more rows than the cap.
+    pub truncated: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BatchCounts {
+    pub rows_canonical: u64,
+    pub rows_quarantined: u64,
+}
+
+macro_rules! skeleton {
+    ($($(#[$meta:meta])* $name:ident($($argument:ident: $type:ty),*) -> $answer:ty = $value:expr;)+) => {
+        impl DclReads {$(
+            $(#[$meta])*
+            pub async fn $name(&self, tenant: TenantId, $($argument: $type),*) -> Result<$answer> {
+                let _ = (tenant, $($argument),*);
+                Ok($value)
+            }
+        )+}
+    };
+}
+skeleton! {
+    entities() -> Vec<EntitySummary> = vec![];
+    rows(entity: &str, query: &RowsQuery) -> RowsPage = RowsPage { data: vec![], next_cursor: None, total: None };
+    row(entity: &str, id: Uuid, as_of: Option<AsOf>) -> Option<Value> = None;
+    lineage(entity: &str, id: Uuid) -> Option<Lineage> = None;
+    export(entity: &str, format: ExportFormat, sort: &[Sort], as_of: Option<AsOf>) -> ByteStream = Box::pin(futures::stream::empty());
+    /// Versions opened and closed after (sequence, index), in order.
+    changes(entity: &str, after: (u64, u32), limit: usize) -> ChangesPage = ChangesPage { data: vec![], next: after, more: false };
+    matches(entity: Option<&str>, limit: usize, cursor: Option<&str>) -> (Vec<MatchRow>, Option<String>) = (vec![], None);
+    match_get(id: Uuid) -> Option<MatchRow> = None;
+    graph() -> Graph = Graph::default();
+    quarantine(filter: &QuarantineFilter) -> QuarantinePage = QuarantinePage { data: vec![], next_cursor: None, total: 0 };
+    query(sql: &str, limits: QueryLimits) -> QueryAnswer = QueryAnswer { schema: arrow_schema::Schema::empty().into(), batches: vec![], truncated: false };
+    /// Counts of the batches of each feed between two log sequences, inclusive.
+    batch_counts(ranges: &[(Uuid, u64, u64)]) -> BTreeMap<Uuid, BatchCounts> = BTreeMap::new();
+}
