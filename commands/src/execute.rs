@@ -1,0 +1,444 @@
+//! Carrying out commands: load, decide on a copy, append, keep.
+//!
+//! A command costs one append and no read while its aggregate is hot. The state is decided on as a
+//! copy and takes the cached one's place only after the append was acknowledged, so a failed append
+//! leaves nothing behind. A conflict (another writer of the same log) reloads and decides again.
+//! A command id seen in the last 24 hours gives its first answer again.
+
+use crate::{
+    cache::{Cache, Done, Hot, Recent, Remembered, Slot},
+    clock::Clock,
+    error::CommandError,
+};
+use autonomos_domain::{
+    aggregates::StoredAggregate,
+    envelope::{Actor, AggregateKey, CommitHeader, Hash, Position},
+    ids::{CommandId, TenantId},
+};
+use autonomos_log::{
+    error::AppendError,
+    events::{open_event, seal_event},
+    port::{EventLog, NewCommit, StoredCommit},
+    seal::KeyRing,
+};
+use cqrs_es::event_sink::EventSink;
+use std::sync::{Arc, atomic::Ordering};
+use uuid::Uuid;
+
+/// How often a command is decided again after a conflict.
+const MAX_TRIES: u32 = 8;
+
+/// Bounds of the command executor.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandOptions {
+    /// Hot aggregates kept at most.
+    pub cached_aggregates: usize,
+    /// About how many bytes they may weigh together.
+    pub cached_bytes: usize,
+    /// Commands of one aggregate that may wait at a time.
+    pub queue_per_aggregate: usize,
+}
+
+impl Default for CommandOptions {
+    fn default() -> Self {
+        Self { cached_aggregates: 65_536, cached_bytes: 64 * 1024 * 1024, queue_per_aggregate: 4_096 }
+    }
+}
+
+/// Who asks for a command, and which one it is.
+#[derive(Debug, Clone)]
+pub struct CommandContext {
+    pub tenant: TenantId,
+    pub actor: Actor,
+    /// A retry carries the same one.
+    pub command_id: CommandId,
+    /// BLAKE3 of the request, where there was one; a retry with another body is refused.
+    pub request_hash: Option<String>,
+    pub correlation_id: Uuid,
+    pub causation_id: Option<Uuid>,
+}
+
+impl CommandContext {
+    /// A context that begins a correlation of its own.
+    pub const fn new(tenant: TenantId, actor: Actor, command_id: CommandId) -> Self {
+        Self {
+            tenant,
+            actor,
+            command_id,
+            request_hash: None,
+            correlation_id: command_id.0,
+            causation_id: None,
+        }
+    }
+
+    /// A command of the platform itself, under a new id.
+    pub fn system(tenant: TenantId, name: &str) -> Self {
+        Self::new(tenant, Actor::System(name.to_owned()), CommandId::random())
+    }
+
+    /// The context of one step of a use case of several commands: its command id follows from this
+    /// one's and the step's name, so that a retry of the whole repeats each step as itself.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Self {
+        Self {
+            command_id: CommandId(Uuid::new_v5(&self.command_id.0, name.as_bytes())),
+            causation_id: Some(self.command_id.0),
+            ..self.clone()
+        }
+    }
+
+    /// The same, in another tenant.
+    #[must_use]
+    pub fn in_tenant(&self, tenant: TenantId) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+}
+
+/// The id of what a command makes: a retry on any node makes the same, and so is recognised.
+pub fn derive_id(tenant: TenantId, command_id: CommandId, what: &str) -> Uuid {
+    let mut name = Vec::with_capacity(16 + what.len());
+    name.extend_from_slice(command_id.0.as_bytes());
+    name.extend_from_slice(what.as_bytes());
+    Uuid::new_v5(&tenant.0, &name)
+}
+
+/// What a command did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where its commit stands; none if it changed nothing.
+    pub position: Option<Position>,
+    /// The aggregate's version after it.
+    pub version: u64,
+    /// It had been carried out before; this is its first answer again.
+    pub replayed: bool,
+}
+
+/// An aggregate's state.
+#[derive(Debug, Clone)]
+pub struct Loaded<A> {
+    pub state: Arc<A>,
+    /// 0: it does not exist.
+    pub version: u64,
+}
+
+/// Carries out commands on aggregates. Cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) ring: Arc<dyn KeyRing>,
+    pub(crate) clock: Clock,
+    cache: Cache,
+    options: CommandOptions,
+}
+
+impl Commands {
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        ring: Arc<dyn KeyRing>,
+        clock: Clock,
+        options: CommandOptions,
+    ) -> Self {
+        let cache = Cache::new(options.cached_aggregates, options.cached_bytes);
+        Self { inner: Arc::new(Inner { log, ring, clock, cache, options }) }
+    }
+
+    /// The log that commands are appended to.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.inner.log
+    }
+
+    /// The keys that payloads are sealed with.
+    pub fn ring(&self) -> &Arc<dyn KeyRing> {
+        &self.inner.ring
+    }
+
+    /// Where commands have their time from.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Carries a command out.
+    pub async fn execute<A>(
+        &self,
+        context: &CommandContext,
+        id: Uuid,
+        command: A::Command,
+    ) -> Result<Outcome, CommandError>
+    where
+        A: StoredAggregate + 'static,
+        A::Command: Clone + Send,
+    {
+        self.run::<A>(context, id, command, false).await
+    }
+
+    /// Carries out a command that makes a new aggregate: saves looking whether there is one, for
+    /// the log refuses the commit if there is. Decides as usual after that.
+    pub async fn create<A>(
+        &self,
+        context: &CommandContext,
+        id: Uuid,
+        command: A::Command,
+    ) -> Result<Outcome, CommandError>
+    where
+        A: StoredAggregate + 'static,
+        A::Command: Clone + Send,
+    {
+        self.run::<A>(context, id, command, true).await
+    }
+
+    /// An aggregate as of its last commit that this process knows of.
+    pub async fn load<A>(&self, tenant: TenantId, id: Uuid) -> Result<Loaded<A>, CommandError>
+    where
+        A: StoredAggregate + 'static,
+    {
+        let key = AggregateKey { tenant, aggregate_type: A::KIND, aggregate_id: id };
+        let slot = self.inner.cache.slot(&key);
+        if let Some(loaded) = cached::<A>(&slot) {
+            return Ok(loaded);
+        }
+        let _turn = slot.queue.lock().await;
+        if let Some(loaded) = cached::<A>(&slot) {
+            return Ok(loaded);
+        }
+        let hot = self.inner.read::<A>(&key).await?;
+        let loaded = Loaded { state: downcast::<A>(&hot.state), version: hot.version };
+        // What does not exist is not kept: asking for made-up ids must not push the rest out.
+        if hot.version > 0 {
+            self.inner.keep(&key, &slot, hot);
+        }
+        Ok(loaded)
+    }
+
+    async fn run<A>(
+        &self,
+        context: &CommandContext,
+        id: Uuid,
+        command: A::Command,
+        fresh: bool,
+    ) -> Result<Outcome, CommandError>
+    where
+        A: StoredAggregate + 'static,
+        A::Command: Clone + Send,
+    {
+        let inner = &*self.inner;
+        let key = AggregateKey { tenant: context.tenant, aggregate_type: A::KIND, aggregate_id: id };
+        let slot = inner.cache.slot(&key);
+        let _turn = Turn::take(&slot, inner.options.queue_per_aggregate, &key).await?;
+
+        for attempt in 0..MAX_TRIES {
+            if slot.hot.read().is_none() {
+                let hot = if fresh && attempt == 0 { empty::<A>() } else { inner.read::<A>(&key).await? };
+                inner.keep(&key, &slot, hot);
+            }
+            let (state, version, last_hash, remembered) = {
+                let hot = slot.hot.read();
+                let hot = hot.as_ref().expect("filled above, and only the holder of the turn empties it");
+                (downcast::<A>(&hot.state), hot.version, hot.last_hash, hot.recent.find(context.command_id))
+            };
+            let done = match remembered {
+                Remembered::Done(done) => Some(done),
+                Remembered::InLog => inner.find_command(&key, context.command_id).await?,
+                Remembered::Unknown => None,
+            };
+            if let Some(done) = done {
+                return replay(context, &done);
+            }
+
+            let mut candidate = A::clone(&state);
+            let sink = EventSink::<A>::default();
+            let decided = candidate.handle(command.clone(), &(), &sink).await;
+            let events = match decided {
+                Ok(()) => sink.collect().await,
+                Err(error) => {
+                    // An aggregate that does not exist leaves no entry behind.
+                    if version == 0 {
+                        slot.hot.write().take();
+                    }
+                    return Err(error.into());
+                }
+            };
+            if events.is_empty() {
+                return Ok(Outcome { position: None, version, replayed: false });
+            }
+
+            let commit = inner.seal_commit(context, key, version, last_hash, &events)?;
+            let weight: usize = commit.events.iter().map(|event| event.payload.len()).sum();
+            let recorded_at = commit.header.recorded_at;
+            match inner.log.append(commit).await {
+                Ok(appended) => {
+                    let version = version + events.len() as u64;
+                    let done = Done {
+                        position: appended.position,
+                        version,
+                        request_hash: context.request_hash.clone(),
+                    };
+                    let total = {
+                        let mut hot = slot.hot.write();
+                        let hot = hot.as_mut().expect("only the holder of the turn empties it");
+                        hot.state = Arc::new(candidate);
+                        hot.version = version;
+                        hot.last_hash = Some(appended.hash);
+                        hot.recent.remember(context.command_id, done, recorded_at);
+                        hot.weight += weight;
+                        hot.weight
+                    };
+                    inner.cache.weigh(&key, &slot, total);
+                    return Ok(Outcome { position: Some(appended.position), version, replayed: false });
+                }
+                Err(AppendError::Conflict { .. }) => {
+                    metrics::counter!("commands_conflicts_total").increment(1);
+                    slot.hot.write().take();
+                }
+                Err(error) => {
+                    // It may or may not be in the log: the next command looks.
+                    slot.hot.write().take();
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(CommandError::Contended { key, tries: MAX_TRIES })
+    }
+}
+
+impl Inner {
+    fn keep(&self, key: &AggregateKey, slot: &Slot, hot: Hot) {
+        let weight = hot.weight;
+        *slot.hot.write() = Some(hot);
+        self.cache.weigh(key, slot, weight);
+    }
+
+    /// Reads an aggregate from the log.
+    async fn read<A: StoredAggregate + 'static>(&self, key: &AggregateKey) -> Result<Hot, CommandError> {
+        let commits = self.log.load(key, 0).await?;
+        let mut state = A::default();
+        let mut recent = Recent::default();
+        let mut version = 0;
+        let mut weight = 0;
+        let mut last_hash = None;
+        for commit in &commits {
+            for index in 0..commit.events.len() {
+                state.apply(open_event::<A::Event>(&*self.ring, commit, index)?);
+                weight += commit.events[index].payload.len();
+            }
+            version = commit.last_version();
+            last_hash = Some(commit.hash);
+            recent.remember(commit.header.command_id, done_of(commit), commit.header.recorded_at);
+        }
+        Ok(Hot { state: Arc::new(state), version, last_hash, recent, weight })
+    }
+
+    async fn find_command(
+        &self,
+        key: &AggregateKey,
+        command_id: CommandId,
+    ) -> Result<Option<Done>, CommandError> {
+        let commits = self.log.load(key, 0).await?;
+        Ok(commits.iter().rev().find(|commit| commit.header.command_id == command_id).map(done_of))
+    }
+
+    pub(crate) fn seal_commit<E: cqrs_es::DomainEvent>(
+        &self,
+        context: &CommandContext,
+        key: AggregateKey,
+        version: u64,
+        last_hash: Option<Hash>,
+        events: &[E],
+    ) -> Result<NewCommit, CommandError> {
+        let key_id = self.ring.payload_key(key.tenant)?;
+        let events = events
+            .iter()
+            .zip(version + 1..)
+            .map(|(event, version)| {
+                seal_event(&*self.ring, key.tenant, key.aggregate_id, key_id, version, event)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(NewCommit {
+            header: CommitHeader {
+                key,
+                first_version: version + 1,
+                command_id: context.command_id,
+                request_hash: context.request_hash.clone(),
+                actor: context.actor.clone(),
+                correlation_id: context.correlation_id,
+                causation_id: context.causation_id,
+                recorded_at: self.clock.now(),
+                key_id,
+                prev_hash: last_hash.map(hex::encode),
+                origin: None,
+            },
+            events,
+        })
+    }
+}
+
+impl Commands {
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+fn done_of(commit: &StoredCommit) -> Done {
+    Done {
+        position: commit.position,
+        version: commit.last_version(),
+        request_hash: commit.header.request_hash.clone(),
+    }
+}
+
+fn replay(context: &CommandContext, done: &Done) -> Result<Outcome, CommandError> {
+    if done.request_hash != context.request_hash {
+        return Err(CommandError::IdempotencyMismatch);
+    }
+    Ok(Outcome { position: Some(done.position), version: done.version, replayed: true })
+}
+
+fn empty<A: StoredAggregate + 'static>() -> Hot {
+    Hot { state: Arc::new(A::default()), version: 0, last_hash: None, recent: Recent::default(), weight: 0 }
+}
+
+fn cached<A: StoredAggregate + 'static>(slot: &Slot) -> Option<Loaded<A>> {
+    let hot = slot.hot.read();
+    let hot = hot.as_ref()?;
+    Some(Loaded { state: downcast::<A>(&hot.state), version: hot.version })
+}
+
+fn downcast<A: StoredAggregate + 'static>(state: &Arc<dyn std::any::Any + Send + Sync>) -> Arc<A> {
+    Arc::clone(state).downcast::<A>().expect("the key names the aggregate's type, so the entry has it")
+}
+
+/// A command's turn on its aggregate.
+struct Turn<'slot> {
+    slot: &'slot Slot,
+    _queue: tokio::sync::MutexGuard<'slot, ()>,
+}
+
+impl<'slot> Turn<'slot> {
+    async fn take(slot: &'slot Slot, limit: usize, key: &AggregateKey) -> Result<Self, CommandError> {
+        let waiting = Waiting(slot);
+        if slot.waiting.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(CommandError::Busy { key: *key });
+        }
+        let queue = slot.queue.lock().await;
+        std::mem::forget(waiting);
+        Ok(Self { slot, _queue: queue })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.slot.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one waiter less, also when its future is dropped.
+struct Waiting<'slot>(&'slot Slot);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
