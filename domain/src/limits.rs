@@ -45,8 +45,7 @@ pub(crate) fn quoted(value: &str) -> String {
 pub(crate) fn name(field: &str, value: &str) -> Result<(), Error> {
     let characters = value.chars().count();
     if value.trim().is_empty() || characters > NAME_CHARACTERS {
-        let message =
-            format!("1 to {NAME_CHARACTERS} characters, {} has {characters}", quoted(value));
+        let message = format!("1 to {NAME_CHARACTERS} characters, {} has {characters}", quoted(value));
         return Err(Error::invalid(field, message));
     }
     if value.chars().any(char::is_control) {

@@ -2,7 +2,7 @@
 //! tenant and the entity.
 
 use super::{domain_event, stored_aggregate};
-use crate::error::Error;
+use crate::{error::Error, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,11 +33,45 @@ stored_aggregate!(Identity, Identity, IdentityCommand, IdentityEvent);
 
 impl Identity {
     /// What the command would change; nothing is changed by asking.
-    pub fn decide(&self, _command: IdentityCommand) -> Result<Vec<IdentityEvent>, Error> {
-        Ok(Vec::new())
+    pub fn decide(&self, command: IdentityCommand) -> Result<Vec<IdentityEvent>, Error> {
+        let (entity, left, right, merged) = match command {
+            IdentityCommand::MergeRecords { entity, left, right } => (entity, left, right, true),
+            IdentityCommand::UnmergeRecords { entity, left, right } => (entity, left, right, false),
+        };
+        limits::identifier("/entity", &entity)?;
+        if left == right {
+            return Err(Error::invalid("/right", format!("`{right}` is the same record as `left`")));
+        }
+        match self.decisions.get(&pair(left, right)) {
+            Some(last_word) if *last_word == merged => return Ok(Vec::new()),
+            Some(_) => {}
+            None => limits::count(
+                "decisions on one entity's records",
+                self.decisions.len() + 1,
+                limits::IDENTITY_DECISIONS,
+            )?,
+        }
+        Ok(vec![if merged {
+            IdentityEvent::RecordsMerged { entity, left, right }
+        } else {
+            IdentityEvent::RecordsUnmerged { entity, left, right }
+        }])
     }
 
-    fn evolve(&mut self, _event: IdentityEvent) {}
+    fn evolve(&mut self, event: IdentityEvent) {
+        match event {
+            IdentityEvent::RecordsMerged { left, right, .. } => {
+                self.decisions.insert(pair(left, right), true);
+            }
+            IdentityEvent::RecordsUnmerged { left, right, .. } => {
+                self.decisions.insert(pair(left, right), false);
+            }
+        }
+    }
+}
+
+fn pair(left: Uuid, right: Uuid) -> (Uuid, Uuid) {
+    (left.min(right), left.max(right))
 }
 
 /// JSON keys are text, so pairs are written as a list.

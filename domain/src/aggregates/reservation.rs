@@ -3,8 +3,8 @@
 
 use super::{domain_event, stored_aggregate};
 use crate::error::Error;
-use crate::ids::TenantId;
-use chrono::{DateTime, Utc};
+use crate::{ids::TenantId, limits};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -62,9 +62,58 @@ stored_aggregate!(Reservation, Reservation, ReservationCommand, ReservationEvent
 
 impl Reservation {
     /// What the command would change; nothing is changed by asking.
-    pub fn decide(&self, _command: ReservationCommand) -> Result<Vec<ReservationEvent>, Error> {
-        Ok(Vec::new())
+    pub fn decide(&self, command: ReservationCommand) -> Result<Vec<ReservationEvent>, Error> {
+        match command {
+            ReservationCommand::Hold { purpose, holder, deadline, now } => {
+                limits::identifier("/purpose", &purpose)?;
+                if deadline <= now || deadline > now + TimeDelta::hours(limits::RESERVATION_HOURS) {
+                    let message = format!("`{deadline}` is not within {} hours", limits::RESERVATION_HOURS);
+                    return Err(Error::invalid("/deadline", message));
+                }
+                match self.holder_at(now) {
+                    Some(other) if other != holder => Err(Error::Reserved { purpose }),
+                    Some(_) if self.confirmed || self.deadline >= Some(deadline) => Ok(Vec::new()),
+                    _ => Ok(vec![ReservationEvent::ReservationHeld { purpose, holder, deadline }]),
+                }
+            }
+            // Late, but nobody else came meanwhile: it still counts.
+            ReservationCommand::Confirm { holder } if self.holder == Some(holder) => {
+                if self.confirmed {
+                    return Ok(Vec::new());
+                }
+                Ok(vec![ReservationEvent::ReservationConfirmed { holder }])
+            }
+            ReservationCommand::Confirm { .. } => {
+                Err(Error::conflict("the reservation is not held by who would confirm it"))
+            }
+            ReservationCommand::Release { holder } if self.holder == Some(holder) => {
+                Ok(vec![ReservationEvent::ReservationReleased { holder }])
+            }
+            ReservationCommand::Release { .. } => Ok(Vec::new()),
+        }
     }
 
-    fn evolve(&mut self, _event: ReservationEvent) {}
+    /// Who has the text at `now`; a hold that was never confirmed ends at its deadline.
+    pub fn holder_at(&self, now: DateTime<Utc>) -> Option<Holder> {
+        let in_force = self.confirmed || self.deadline.is_some_and(|deadline| deadline > now);
+        self.holder.filter(|_| in_force)
+    }
+
+    fn evolve(&mut self, event: ReservationEvent) {
+        match event {
+            ReservationEvent::ReservationHeld { purpose, holder, deadline } => {
+                *self = Self { purpose, holder: Some(holder), deadline: Some(deadline), confirmed: false };
+            }
+            ReservationEvent::ReservationConfirmed { holder } => {
+                self.holder = Some(holder);
+                self.deadline = None;
+                self.confirmed = true;
+            }
+            ReservationEvent::ReservationReleased { .. } => {
+                self.holder = None;
+                self.deadline = None;
+                self.confirmed = false;
+            }
+        }
+    }
 }

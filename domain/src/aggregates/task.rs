@@ -2,8 +2,8 @@
 
 use super::{domain_event, stored_aggregate};
 use crate::error::Error;
-use crate::ids::TaskId;
-use chrono::{DateTime, Utc};
+use crate::{ids::TaskId, limits};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -135,9 +135,201 @@ stored_aggregate!(Task, Task, TaskCommand, TaskEvent);
 
 impl Task {
     /// What the command would change; nothing is changed by asking.
-    pub fn decide(&self, _command: TaskCommand) -> Result<Vec<TaskEvent>, Error> {
-        Ok(Vec::new())
+    pub fn decide(&self, command: TaskCommand) -> Result<Vec<TaskEvent>, Error> {
+        use TaskCommand as Command;
+        use TaskStatus as Status;
+        if let Command::QueueTask {
+            task_id,
+            action,
+            payload,
+            max_retries,
+            timeout_seconds,
+            run_at,
+            priority,
+        } = command
+        {
+            if self.task_id.is_some() {
+                return Err(Error::AlreadyExists { what: "task", id: task_id.to_string() });
+            }
+            limits::identifier("/action", &action)?;
+            limits::json("bytes of payload", &payload)?;
+            check_range("/max_retries", i64::from(max_retries), 0, i64::from(limits::TASK_RETRIES))?;
+            check_range("/timeout_seconds", timeout_seconds as i64, 1, limits::TASK_SECONDS as i64)?;
+            let priorities = i64::from(limits::TASK_PRIORITY);
+            check_range("/priority", i64::from(priority), -priorities, priorities)?;
+            return Ok(vec![TaskEvent::TaskQueued {
+                task_id,
+                action,
+                payload,
+                max_retries,
+                timeout_seconds,
+                run_at,
+                priority,
+            }]);
+        }
+        let Some(task_id) = self.task_id else {
+            return Err(Error::Missing { what: "task" });
+        };
+        match (command, self.status) {
+            (Command::StartTask { worker }, Status::Queued | Status::Retrying) => {
+                limits::name("/worker", &worker)?;
+                Ok(vec![TaskEvent::TaskStarted { attempt: self.attempt + 1, worker }])
+            }
+            (Command::ReportProgress { done, total, note }, Status::Running) => {
+                let behind = done < self.done || (done == self.done && total == self.total);
+                if behind {
+                    return Ok(Vec::new());
+                }
+                Ok(vec![TaskEvent::TaskProgressed { done, total, note: limits::cut(note) }])
+            }
+            (Command::SucceedTask { result }, Status::Running) => {
+                limits::json("bytes of result", &result)?;
+                Ok(vec![TaskEvent::TaskSucceeded { result }])
+            }
+            // It ended, and nobody wants another try.
+            (Command::FailTask { .. }, Status::Running) if self.cancel_requested => {
+                Ok(vec![TaskEvent::TaskCancelled {}])
+            }
+            (Command::FailTask { code, message, retryable, now }, Status::Running) => {
+                let (code, message) = (limits::cut(code), limits::cut(message));
+                Ok(vec![if !retryable {
+                    TaskEvent::TaskFailed { code, message }
+                } else if self.attempt <= self.max_retries {
+                    let at = now + back_off(task_id, self.attempt);
+                    TaskEvent::TaskRetryScheduled { attempt: self.attempt + 1, at, code, message }
+                } else {
+                    TaskEvent::TaskDied { code, message }
+                }])
+            }
+            (Command::RequestCancel, Status::Queued | Status::Retrying) => {
+                Ok(vec![TaskEvent::TaskCancelled {}])
+            }
+            (Command::RequestCancel, Status::Running) if self.cancel_requested => Ok(Vec::new()),
+            (Command::RequestCancel, Status::Running) => Ok(vec![TaskEvent::TaskCancelRequested {}]),
+            (Command::ConfirmCancel, Status::Running) if self.cancel_requested => {
+                Ok(vec![TaskEvent::TaskCancelled {}])
+            }
+            (Command::RequestCancel | Command::ConfirmCancel, Status::Cancelled) => Ok(Vec::new()),
+            (Command::RetryTask { now }, Status::Failed | Status::Dead | Status::Cancelled) => {
+                Ok(vec![TaskEvent::TaskRetryScheduled {
+                    attempt: 1,
+                    at: now,
+                    code: REQUESTED.to_owned(),
+                    message: "a person asked for another try".to_owned(),
+                }])
+            }
+            (command, status) => Err(Error::WrongState {
+                what: "task",
+                status: status.as_str().to_owned(),
+                action: command.action(),
+            }),
+        }
     }
 
-    fn evolve(&mut self, _event: TaskEvent) {}
+    fn evolve(&mut self, event: TaskEvent) {
+        match event {
+            TaskEvent::TaskQueued {
+                task_id,
+                action,
+                payload,
+                max_retries,
+                timeout_seconds,
+                run_at,
+                priority,
+            } => {
+                *self = Self {
+                    task_id: Some(task_id),
+                    action,
+                    payload,
+                    max_retries,
+                    timeout_seconds,
+                    run_at,
+                    priority,
+                    ..Self::default()
+                };
+            }
+            TaskEvent::TaskStarted { attempt, .. } => {
+                self.status = TaskStatus::Running;
+                self.attempt = attempt;
+                self.run_at = None;
+                self.done = 0;
+                self.total = None;
+            }
+            TaskEvent::TaskProgressed { done, total, .. } => {
+                self.done = done;
+                self.total = total;
+            }
+            TaskEvent::TaskRetryScheduled { attempt, at, .. } => {
+                self.status = TaskStatus::Retrying;
+                self.attempt = attempt.saturating_sub(1);
+                self.run_at = Some(at);
+                self.cancel_requested = false;
+            }
+            TaskEvent::TaskSucceeded { .. } => self.status = TaskStatus::Succeeded,
+            TaskEvent::TaskFailed { .. } => self.status = TaskStatus::Failed,
+            TaskEvent::TaskDied { .. } => self.status = TaskStatus::Dead,
+            TaskEvent::TaskCancelRequested {} => self.cancel_requested = true,
+            TaskEvent::TaskCancelled {} => self.status = TaskStatus::Cancelled,
+        }
+    }
+}
+
+/// The code of a retry that a person asked for.
+pub const REQUESTED: &str = "requested";
+const BACK_OFF_BASE_MILLISECONDS: u64 = 2_000;
+const BACK_OFF_CAP_MILLISECONDS: u64 = 15 * 60 * 1_000;
+
+/// Exponential, half of it jitter ("equal jitter", Brooker, AWS Architecture Blog 2015), drawn from
+/// the id: the same on every node, spread over many tasks.
+fn back_off(task_id: TaskId, attempt: u32) -> TimeDelta {
+    let exponent = attempt.saturating_sub(1).min(20);
+    let full = (BACK_OFF_BASE_MILLISECONDS << exponent).min(BACK_OFF_CAP_MILLISECONDS);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(task_id.0.as_bytes());
+    hasher.update(&attempt.to_be_bytes());
+    let mut draw = [0; 8];
+    hasher.finalize_xof().fill(&mut draw);
+    let jitter = u64::from_be_bytes(draw) % (full / 2 + 1);
+    TimeDelta::milliseconds((full / 2 + jitter) as i64)
+}
+
+fn check_range(field: &str, value: i64, least: i64, most: i64) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("`{value}` is not within {least} and {most}")))
+}
+
+impl TaskStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Nothing follows but a person's retry (of those that did not succeed).
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Dead | Self::Cancelled)
+    }
+}
+
+impl TaskCommand {
+    const fn action(&self) -> &'static str {
+        match self {
+            Self::QueueTask { .. } => "queue it",
+            Self::StartTask { .. } => "start it",
+            Self::ReportProgress { .. } => "report progress",
+            Self::SucceedTask { .. } => "complete it",
+            Self::FailTask { .. } => "fail it",
+            Self::RequestCancel => "cancel it",
+            Self::ConfirmCancel => "confirm that it stopped",
+            Self::RetryTask { .. } => "retry it",
+        }
+    }
 }

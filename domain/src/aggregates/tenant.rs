@@ -2,7 +2,10 @@
 
 use super::{domain_event, stored_aggregate};
 use crate::error::Error;
-use crate::ids::{UploadId, UserId};
+use crate::{
+    ids::{UploadId, UserId},
+    limits,
+};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,24 @@ pub struct RepairPolicy {
     pub automatic_from: f64,
     /// Least probability to ask a person; below it the change is held. Default 0.60.
     pub ask_from: f64,
+}
+
+impl RepairPolicy {
+    /// Nothing ever applies alone below this, whatever a tenant sets.
+    pub const AUTOMATIC_FLOOR: f64 = 0.85;
+
+    /// Refuses values out of their ranges.
+    pub fn check(&self) -> Result<(), Error> {
+        if !(Self::AUTOMATIC_FLOOR..=1.0).contains(&self.automatic_from) {
+            let message = format!("`{}` is not within 0.85 and 1", self.automatic_from);
+            return Err(Error::invalid("/automatic_from", message));
+        }
+        if !(0.0..=self.automatic_from).contains(&self.ask_from) {
+            let message = format!("`{}` is not within 0 and `automatic_from`", self.ask_from);
+            return Err(Error::invalid("/ask_from", message));
+        }
+        Ok(())
+    }
 }
 
 impl Default for RepairPolicy {
@@ -114,9 +135,113 @@ stored_aggregate!(Tenant, Tenant, TenantCommand, TenantEvent);
 
 impl Tenant {
     /// What the command would change; nothing is changed by asking.
-    pub fn decide(&self, _command: TenantCommand) -> Result<Vec<TenantEvent>, Error> {
-        Ok(Vec::new())
+    pub fn decide(&self, command: TenantCommand) -> Result<Vec<TenantEvent>, Error> {
+        if let TenantCommand::RegisterTenant { name, cell, owner } = command {
+            if !self.name.is_empty() {
+                return Err(Error::AlreadyExists { what: "organisation", id: self.name.clone() });
+            }
+            limits::name("/name", &name)?;
+            return Ok(vec![TenantEvent::TenantRegistered { name, cell, owner }]);
+        }
+        if self.name.is_empty() {
+            return Err(Error::Missing { what: "organisation" });
+        }
+        let changed = |event: TenantEvent, same: bool| if same { Vec::new() } else { vec![event] };
+        match command {
+            TenantCommand::RegisterTenant { .. } => unreachable!("answered above"),
+            TenantCommand::RenameTenant { name } => {
+                limits::name("/name", &name)?;
+                let same = name == self.name;
+                Ok(changed(TenantEvent::TenantRenamed { name }, same))
+            }
+            TenantCommand::SetAutonomyMode { mode } => {
+                Ok(changed(TenantEvent::AutonomyModeSet { mode }, mode == self.mode))
+            }
+            TenantCommand::SetRepairPolicy { policy } => {
+                policy.check()?;
+                Ok(changed(TenantEvent::RepairPolicySet { policy }, policy == self.policy))
+            }
+            TenantCommand::SetUploadQuota { bytes } => {
+                if bytes > limits::UPLOAD_QUOTA_MAX_BYTES {
+                    return Err(Error::LimitExceeded {
+                        what: "the upload quota in bytes",
+                        value: bytes,
+                        limit: limits::UPLOAD_QUOTA_MAX_BYTES,
+                    });
+                }
+                Ok(changed(TenantEvent::UploadQuotaSet { bytes }, bytes == self.upload_quota))
+            }
+            TenantCommand::StoreUpload { upload } => {
+                if self.uploads.get(&upload.id) == Some(&upload) {
+                    return Ok(Vec::new());
+                }
+                self.check_upload(&upload)?;
+                Ok(vec![TenantEvent::UploadStored { upload }])
+            }
+            TenantCommand::RemoveUpload { upload_id } => {
+                if !self.uploads.contains_key(&upload_id) {
+                    return Err(Error::not_found("upload", upload_id));
+                }
+                Ok(vec![TenantEvent::UploadRemoved { upload_id }])
+            }
+        }
     }
 
-    fn evolve(&mut self, _event: TenantEvent) {}
+    fn check_upload(&self, upload: &Upload) -> Result<(), Error> {
+        if self.uploads.contains_key(&upload.id) {
+            return Err(Error::AlreadyExists { what: "upload", id: upload.id.to_string() });
+        }
+        let name = &upload.file_name;
+        let is_path = name.contains(['/', '\\']) || name == "." || name == "..";
+        if name.trim().is_empty()
+            || name.chars().count() > limits::FILE_NAME_CHARACTERS
+            || name.chars().any(char::is_control)
+            || is_path
+        {
+            let message = format!(
+                "a file's name without a path, at most {} characters: {}",
+                limits::FILE_NAME_CHARACTERS,
+                limits::quoted(name)
+            );
+            return Err(Error::invalid("/file_name", message));
+        }
+        limits::hash("/content_hash", &upload.content_hash)?;
+        limits::count("uploads kept", self.uploads.len() + 1, limits::UPLOADS_PER_TENANT)?;
+        let value = self.uploaded_bytes.saturating_add(upload.bytes);
+        if value > self.upload_quota {
+            return Err(Error::LimitExceeded {
+                what: "bytes of all uploads",
+                value,
+                limit: self.upload_quota,
+            });
+        }
+        Ok(())
+    }
+
+    fn evolve(&mut self, event: TenantEvent) {
+        match event {
+            TenantEvent::TenantRegistered { name, cell, owner } => {
+                *self = Self {
+                    name,
+                    cell,
+                    owner: Some(owner),
+                    upload_quota: limits::UPLOAD_QUOTA_BYTES,
+                    ..Self::default()
+                };
+            }
+            TenantEvent::TenantRenamed { name } => self.name = name,
+            TenantEvent::AutonomyModeSet { mode } => self.mode = mode,
+            TenantEvent::RepairPolicySet { policy } => self.policy = policy,
+            TenantEvent::UploadQuotaSet { bytes } => self.upload_quota = bytes,
+            TenantEvent::UploadStored { upload } => {
+                self.uploaded_bytes = self.uploaded_bytes.saturating_add(upload.bytes);
+                self.uploads.insert(upload.id, upload);
+            }
+            TenantEvent::UploadRemoved { upload_id } => {
+                if let Some(upload) = self.uploads.remove(&upload_id) {
+                    self.uploaded_bytes = self.uploaded_bytes.saturating_sub(upload.bytes);
+                }
+            }
+        }
+    }
 }

@@ -300,10 +300,7 @@ fn account() -> Entity {
             updated_at(),
             owner(),
         ],
-        vec![
-            rule("domain", &["domain"], &[]),
-            rule("name_and_city", &["name", "billing_city"], &["domain"]),
-        ],
+        vec![rule("domain", &["domain"], &[]), rule("name_and_city", &["name", "billing_city"], &["domain"])],
     )
 }
 
