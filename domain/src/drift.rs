@@ -5,7 +5,9 @@ pub mod classify;
 pub mod fingerprint;
 pub mod guard;
 pub mod profile;
+mod profiler;
 mod sketch;
+mod time;
 pub mod value;
 
 pub use classify::{ArrivingStream, KnownStream, detect};
