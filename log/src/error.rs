@@ -16,6 +16,14 @@ pub enum LogError {
     NotArchivable { key: AggregateKey, reason: String },
     #[error("the log is closed")]
     Closed,
+    #[error("another process has the log in `{folder}` open")]
+    InUse { folder: String },
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.to_string())
+    }
 }
 
 impl LogError {
@@ -26,6 +34,7 @@ impl LogError {
             Self::WrongCells { .. } => "AOS-0103",
             Self::NotArchivable { .. } => "AOS-0104",
             Self::Closed => "AOS-0105",
+            Self::InUse { .. } => "AOS-0106",
         }
     }
 }

@@ -1,0 +1,270 @@
+//! The log in one SQLite file: the embedded default. One thread writes and commits in groups, so
+//! that one fsync serves everyone who waits; readers have connections of their own.
+
+mod archive;
+mod live;
+mod reader;
+mod schema;
+mod writer;
+
+use crate::{
+    codec,
+    control::ControlStore,
+    error::{AppendError, LogError},
+    port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit},
+};
+use async_trait::async_trait;
+use autonomos_domain::{
+    envelope::{AggregateKey, Hash, Position},
+    ids::LogId,
+};
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use parking_lot::RwLock;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The only cell of an embedded log.
+const CELL: u16 = 0;
+/// Largest commit, in stored bytes.
+const COMMIT_LIMIT: usize = 8 << 20;
+/// File name of the log within its folder.
+const FILE: &str = "events.sqlite";
+
+/// How to open the log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder of `events.sqlite` and `archive/`; made if it is missing.
+    pub folder: PathBuf,
+    /// Must be what the log was made with; SQLite supports 1.
+    pub cells: u16,
+    /// Connections that read at the same time, at most.
+    pub readers: usize,
+    /// Appends that may wait for the writer; more wait in their callers.
+    pub queue: usize,
+    /// Upper bound of the file in pages, for tests of a full disk.
+    pub max_page_count: Option<u32>,
+}
+
+impl Options {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), cells: 1, readers: 4, queue: 4096, max_page_count: None }
+    }
+}
+
+/// What writer, readers and subscriptions share.
+struct Shared {
+    log_id: LogId,
+    cells: u16,
+    readers: reader::Readers,
+    /// The durable head.
+    head: watch::Receiver<Head>,
+    tail: live::Tail,
+    stopped: RwLock<Option<String>>,
+    is_stopped: AtomicBool,
+    has_archived: AtomicBool,
+}
+
+impl Shared {
+    fn stop(&self, reason: String) {
+        let mut stopped = self.stopped.write();
+        if stopped.is_none() {
+            tracing::error!(%reason, "writing to the log is stopped");
+            *stopped = Some(reason);
+        }
+        self.is_stopped.store(true, Ordering::Release);
+    }
+
+    fn stopped(&self) -> Option<String> {
+        self.stopped.read().clone()
+    }
+
+    fn check_cell(&self, cell: u16) -> Result<(), LogError> {
+        if cell < self.cells {
+            return Ok(());
+        }
+        Err(LogError::Store(format!("there is no cell `{cell}`")))
+    }
+}
+
+/// The SQLite adapter of [`EventLog`]. Dropping it writes what was handed in and closes the file.
+pub struct SqliteLog {
+    shared: Arc<Shared>,
+    /// `None` only while being dropped.
+    sender: Option<mpsc::Sender<writer::Request>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    folder: PathBuf,
+    /// Keeps a second process out.
+    _lock: std::fs::File,
+}
+
+impl SqliteLog {
+    /// Opens or makes the log. Blocking.
+    pub fn open(options: Options, control: Arc<ControlStore>) -> Result<Arc<Self>, LogError> {
+        let Options { folder, cells, readers, queue, max_page_count } = options;
+        let store = |error: std::io::Error| LogError::Store(error.to_string());
+        std::fs::create_dir_all(folder.join("archive")).map_err(store)?;
+        let lock = std::fs::File::create(folder.join("lock")).map_err(store)?;
+        if lock.try_lock().is_err() {
+            return Err(LogError::InUse { folder: folder.display().to_string() });
+        }
+        let path = folder.join(FILE);
+        let (connection, log_id) = schema::open_writer(&path, cells, max_page_count)?;
+        let (head_sender, head_receiver) = watch::channel(Head { sequence: 0, running_hash: [0; 32] });
+        let shared = Arc::new(Shared {
+            log_id,
+            cells,
+            readers: reader::Readers::new(&path, &folder.join("archive"), readers),
+            head: head_receiver,
+            tail: live::Tail::default(),
+            stopped: RwLock::new(None),
+            is_stopped: AtomicBool::new(false),
+            has_archived: AtomicBool::new(false),
+        });
+        let (sender, receiver) = mpsc::channel(queue);
+        let writer = writer::Writer::start(connection, Arc::clone(&shared), head_sender, control)?;
+        let writer = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run(receiver))
+            .map_err(store)?;
+        Ok(Arc::new(Self { shared, sender: Some(sender), writer: Some(writer), folder, _lock: lock }))
+    }
+
+    /// The folder the log lives in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    async fn send(&self, request: writer::Request) -> Result<(), LogError> {
+        let sender = self.sender.as_ref().ok_or(LogError::Closed)?;
+        sender.send(request).await.map_err(|_| LogError::Closed)
+    }
+}
+
+impl Drop for SqliteLog {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has answered nobody; there is nobody left to tell.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Checks what a commit says of itself, and gives it its bytes and hash.
+fn prepare(commit: NewCommit) -> Result<(StoredCommit, Option<Hash>), AppendError> {
+    let NewCommit { header, events } = commit;
+    let invalid = |reason: &str| Err(AppendError::Invalid(reason.to_owned()));
+    if events.is_empty() {
+        return invalid("it has no events");
+    }
+    if header.first_version == 0 {
+        return invalid("versions begin at 1");
+    }
+    let prev_hash = match &header.prev_hash {
+        None => None,
+        Some(text) => match codec::hash_from_hex(text) {
+            Some(hash) => Some(hash),
+            None => return invalid("`prev_hash` is not a hash in hex"),
+        },
+    };
+    if prev_hash.is_none() != (header.first_version == 1) {
+        return invalid("`prev_hash` belongs to every commit but an aggregate's first");
+    }
+    let bytes = codec::encode(&header, &events).map_err(|error| AppendError::Invalid(error.to_string()))?;
+    if bytes.len() > COMMIT_LIMIT {
+        return Err(AppendError::TooLarge { bytes: bytes.len(), limit: COMMIT_LIMIT });
+    }
+    let hash = codec::content_hash(&bytes);
+    let stored = StoredCommit {
+        position: Position { cell: CELL, sequence: 0 },
+        header,
+        events,
+        hash,
+        running_hash: [0; 32],
+        bytes,
+    };
+    Ok((stored, prev_hash))
+}
+
+#[async_trait]
+impl EventLog for SqliteLog {
+    fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    fn cells(&self) -> u16 {
+        self.shared.cells
+    }
+
+    async fn append(&self, commit: NewCommit) -> Result<Appended, AppendError> {
+        let (stored, prev_hash) = prepare(commit)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(writer::Request::Append(writer::Append {
+            commit: Arc::new(stored),
+            prev_hash,
+            conflict: None,
+            reply,
+        }))
+        .await?;
+        answer.await.map_err(|_| LogError::Closed)?
+    }
+
+    async fn load(&self, key: &AggregateKey, after_version: u64) -> Result<Vec<StoredCommit>, LogError> {
+        self.shared.load(*key, after_version).await
+    }
+
+    async fn load_last(&self, key: &AggregateKey) -> Result<Option<StoredCommit>, LogError> {
+        self.shared.load_last(*key).await
+    }
+
+    async fn read(&self, cell: u16, after: u64, filter: &Filter, limit: ReadLimit) -> Result<Page, LogError> {
+        self.shared.check_cell(cell)?;
+        self.shared.read(after, filter.clone(), limit).await
+    }
+
+    async fn head(&self, cell: u16) -> Result<Head, LogError> {
+        self.shared.check_cell(cell)?;
+        Ok(*self.shared.head.borrow())
+    }
+
+    async fn running_hash(&self, cell: u16, sequence: u64) -> Result<Option<Hash>, LogError> {
+        self.shared.check_cell(cell)?;
+        self.shared.running_hash(sequence).await
+    }
+
+    async fn sequence_at(&self, cell: u16, time: DateTime<Utc>) -> Result<u64, LogError> {
+        self.shared.check_cell(cell)?;
+        self.shared.sequence_at(time).await
+    }
+
+    fn subscribe(
+        &self,
+        cell: u16,
+        after: u64,
+        filter: Filter,
+    ) -> BoxStream<'static, Result<Delivery, LogError>> {
+        if let Err(error) = self.shared.check_cell(cell) {
+            return Box::pin(futures::stream::once(async { Err(error) }));
+        }
+        live::subscribe(Arc::clone(&self.shared), after, filter)
+    }
+
+    async fn archive(&self, key: &AggregateKey, _keep_last: bool) -> Result<u64, LogError> {
+        Err(LogError::NotArchivable { key: *key, reason: "archiving is off".to_owned() })
+    }
+
+    fn stopped(&self, _cell: u16) -> Option<String> {
+        self.shared.stopped()
+    }
+
+    fn stop_writers(&self, _cell: u16, reason: String) {
+        self.shared.stop(reason);
+    }
+}

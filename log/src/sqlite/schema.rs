@@ -1,0 +1,174 @@
+//! Tables of the log file, and how connections to it are set up.
+
+use crate::error::LogError;
+use autonomos_domain::{
+    envelope::{AggregateKey, AggregateType},
+    ids::{LogId, TenantId},
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use std::{path::Path, time::Duration};
+use uuid::Uuid;
+
+/// Format of the file; another one is refused.
+const FORMAT: &str = "1";
+
+/// `commits.bytes` comes last, so that a scan that filters never touches a large commit's pages.
+/// `archived` holds, for each commit that was moved to a segment, everything but its bytes.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS commits (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant BLOB NOT NULL,
+        aggregate_type INTEGER NOT NULL,
+        aggregate_id BLOB NOT NULL,
+        first_version INTEGER NOT NULL,
+        last_version INTEGER NOT NULL,
+        recorded_max INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        running_hash BLOB NOT NULL,
+        bytes BLOB NOT NULL);
+    CREATE UNIQUE INDEX IF NOT EXISTS commits_by_aggregate
+        ON commits (tenant, aggregate_type, aggregate_id, first_version);
+    CREATE TABLE IF NOT EXISTS receipts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        first_sequence INTEGER NOT NULL,
+        last_sequence INTEGER NOT NULL,
+        commits INTEGER NOT NULL,
+        segment TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        raw_length INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        archived_at INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS archived (
+        sequence INTEGER PRIMARY KEY,
+        tenant BLOB NOT NULL,
+        aggregate_type INTEGER NOT NULL,
+        aggregate_id BLOB NOT NULL,
+        first_version INTEGER NOT NULL,
+        last_version INTEGER NOT NULL,
+        recorded_max INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        running_hash BLOB NOT NULL,
+        receipt INTEGER NOT NULL,
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL);
+    CREATE UNIQUE INDEX IF NOT EXISTS archived_by_aggregate
+        ON archived (tenant, aggregate_type, aggregate_id, first_version);
+";
+
+/// The number an aggregate type is stored as; never reused.
+pub(super) const fn type_code(aggregate_type: AggregateType) -> u8 {
+    match aggregate_type {
+        AggregateType::Tenant => 1,
+        AggregateType::User => 2,
+        AggregateType::ApiKey => 3,
+        AggregateType::Reservation => 4,
+        AggregateType::Connection => 5,
+        AggregateType::Feed => 6,
+        AggregateType::Sync => 7,
+        AggregateType::StreamSchema => 8,
+        AggregateType::Mapping => 9,
+        AggregateType::Ontology => 10,
+        AggregateType::UnifiedView => 11,
+        AggregateType::Identity => 12,
+        AggregateType::Task => 13,
+        AggregateType::Schedule => 14,
+        AggregateType::Agent => 15,
+    }
+}
+
+/// The key in the columns `tenant, aggregate_type, aggregate_id` from `first` on; `None` if they
+/// hold none (a damaged row).
+pub(super) fn key_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AggregateKey>> {
+    let uuid = |index: usize| -> rusqlite::Result<Option<Uuid>> {
+        Ok(row.get_ref(index)?.as_blob().ok().and_then(|bytes| Uuid::from_slice(bytes).ok()))
+    };
+    let code = row.get_ref(first + 1)?.as_i64().unwrap_or_default();
+    let aggregate_type = AggregateType::ALL.into_iter().find(|kind| i64::from(type_code(*kind)) == code);
+    let (Some(tenant), Some(aggregate_type), Some(aggregate_id)) =
+        (uuid(first)?, aggregate_type, uuid(first + 2)?)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(AggregateKey { tenant: TenantId(tenant), aggregate_type, aggregate_id }))
+}
+
+/// The one connection that writes; makes the log if there is none.
+pub(super) fn open_writer(
+    path: &Path,
+    cells: u16,
+    max_page_count: Option<u32>,
+) -> Result<(Connection, LogId), LogError> {
+    let damaged = |error: rusqlite::Error| LogError::Damaged {
+        place: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    if cells != 1 {
+        return Err(LogError::WrongCells { found: 1, asked: cells });
+    }
+    let mut connection = Connection::open(path).map_err(damaged)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = 8192;
+             PRAGMA journal_size_limit = 134217728;
+             PRAGMA cache_size = -65536;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(damaged)?;
+    let transaction = connection.transaction().map_err(damaged)?;
+    transaction.execute_batch(TABLES).map_err(damaged)?;
+    let meta = |key: &str| -> Result<Option<String>, LogError> {
+        transaction
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(damaged)
+    };
+    let log_id = match meta("log_id")? {
+        Some(text) => {
+            let found: u16 = meta("cells")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+            if found != cells {
+                return Err(LogError::WrongCells { found, asked: cells });
+            }
+            let format = meta("format")?.unwrap_or_default();
+            if format != FORMAT {
+                return Err(LogError::Store(format!(
+                    "the log has format `{format}`, this program reads format `{FORMAT}`"
+                )));
+            }
+            text.parse().map_err(|_| LogError::Damaged {
+                place: path.display().to_string(),
+                reason: format!("the log id `{text}` is not one"),
+            })?
+        }
+        None => {
+            let log_id = LogId::random();
+            for (key, value) in
+                [("log_id", log_id.to_string()), ("cells", cells.to_string()), ("format", FORMAT.to_owned())]
+            {
+                transaction
+                    .execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", params![key, value])
+                    .map_err(damaged)?;
+            }
+            log_id
+        }
+    };
+    transaction.commit().map_err(damaged)?;
+    if let Some(pages) = max_page_count {
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok((connection, log_id))
+}
+
+/// A connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, LogError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.execute_batch("PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}
