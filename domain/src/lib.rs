@@ -9,4 +9,5 @@ pub mod ids;
 pub mod limits;
 pub mod mapping;
 pub mod ontology;
+pub mod repair;
 pub mod schema;
