@@ -4,6 +4,7 @@ pub mod codec;
 pub mod control;
 pub mod error;
 pub mod events;
+pub mod integrity;
 pub mod port;
 pub mod seal;
 pub mod sqlite;
