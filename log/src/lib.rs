@@ -1,6 +1,7 @@
 //! The event log: the port, its adapters, and what it takes to trust them.
 
 pub mod codec;
+pub mod conformance;
 pub mod control;
 pub mod error;
 pub mod events;
