@@ -98,27 +98,57 @@ impl Client {
         answer["id"].as_str().expect("a connection has an id").to_owned()
     }
 
-    /// Starts a sync and waits, on the event stream, until it has ended and its rows are shown.
+    /// Starts a sync and waits until it has ended and its rows are shown.
     pub async fn sync(&self, connection: &str) -> Value {
         let started = self.post(&format!("/aam/connections/{connection}/syncs"), json!({})).await;
         let position = started.position();
         let sync = started.expect(202);
-        let id = sync["sync_id"].as_str().expect("a sync has an id").to_owned();
+        self.sync_ended(sync["sync_id"].as_str().expect("a sync has an id"), position).await
+    }
+
+    /// Waits, on the event stream, until a sync has ended and its rows are shown; the sync.
+    pub async fn sync_ended(&self, id: &str, position: Option<String>) -> Value {
         let mut from = position.unwrap_or_default();
         loop {
             let ended = self.events_until(&from, |event| {
-                event["aggregate_id"] == id.as_str()
-                    && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&event["type"].as_str().unwrap_or_default())
+                let kind = event["type"].as_str().unwrap_or_default();
+                event["aggregate_id"] == id && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&kind)
             });
-            let last = ended.await;
-            from = last["position"].as_str().unwrap_or_default().to_owned();
-            // A failed try may be followed by another; its task says whether this was the last.
+            from = ended.await["position"].as_str().unwrap_or_default().to_owned();
+            self.shown(&from).await;
             let answer = self.get(&format!("/aam/syncs/{id}?min_position={from}")).await.expect(200);
-            let _ = self.get(&format!("/dcl/views?min_position={from}")).await.expect(200);
-            if ["succeeded", "failed", "cancelled"].contains(&answer["status"].as_str().unwrap_or_default()) {
+            let status = answer["status"].as_str().unwrap_or_default();
+            if ["succeeded", "failed", "cancelled"].contains(&status) {
                 return answer;
             }
         }
+    }
+
+    /// Waits until the views show a position: a read that waits in vain is told to come again.
+    pub async fn shown(&self, position: &str) {
+        for _ in 0..60 {
+            match self.get(&format!("/dcl/views?min_position={position}")).await {
+                answer if answer.status == 503 => {}
+                answer => {
+                    answer.expect(200);
+                    return;
+                }
+            }
+        }
+        panic!("the views did not reach the position in five minutes");
+    }
+
+    /// Waits until a task has ended.
+    pub async fn task_ended(&self, id: &str) {
+        let done = |status: &str| ["succeeded", "failed", "dead", "cancelled"].contains(&status);
+        if done(self.get(&format!("/tasks/{id}")).await.body["status"].as_str().unwrap_or_default()) {
+            return;
+        }
+        self.events_until("", |event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            event["aggregate_id"] == id && ["TaskSucceeded", "TaskFailed", "TaskDied", "TaskCancelled"].contains(&kind)
+        })
+        .await;
     }
 
     /// Reads the event stream from a position until one satisfies `done`; that one.
