@@ -138,7 +138,8 @@ async fn rebuilt_projections_show_the_same_bytes_and_damage_is_found() {
         let server = Start::serve(&broken).with("AOS_FILE_ROOTS", inbox.display().to_string()).run().expect("starts");
         let client = Client { token: token.clone(), ..Client::new(&server.url) };
         assert_eq!(client.get("/dcl/views/accounts?limit=1").await.status, 200);
-        let body = json!({ "name": "after", "connector": "file", "config": { "path": "/nowhere.csv" } });
+        let path = inbox.join("accounts.csv").display().to_string();
+        let body = json!({ "name": "after", "connector": "file", "config": { "path": path } });
         let refused = client.post("/aam/connections", body).await;
         assert_eq!(refused.status, 503, "{}", refused.body);
         server.stop();
