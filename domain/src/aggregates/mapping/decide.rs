@@ -155,6 +155,7 @@ impl Mapping {
                 Some(edited) => transplanted(known, edited, repair),
                 None => repaired(known, &repair.changes),
             };
+            let mapped: BTreeSet<String> = content.fields.iter().map(|line| line.target.clone()).collect();
             version += 1;
             events.push(MappingEvent::MappingRevised {
                 version,
@@ -164,8 +165,9 @@ impl Mapping {
                 repair_id: Some(repair_id),
             });
             for binding in bindings {
-                let still_held =
-                    binding.held.iter().filter(|target| !repair.targets.contains(target)).cloned().collect();
+                // An edit may have dropped other lines that waited.
+                let waits = |target: &&String| mapped.contains(*target) && !repair.targets.contains(*target);
+                let still_held = binding.held.iter().filter(waits).cloned().collect();
                 let hold_rows = binding.hold_rows && !repair.key;
                 events.push(bound(binding.schema_version, version, still_held, hold_rows));
             }
