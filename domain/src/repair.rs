@@ -131,3 +131,128 @@ fn parses(transform: &Transform) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DriftSide, impacts};
+    use crate::{
+        drift::{DriftFinding, DriftKind, OverlapCheck, RepairChange, Severity},
+        ids::DriftId,
+        mapping::{MappingContent, MappingField, MappingOrigin, Transform},
+        ontology::{CanonicalType, default_ontology},
+        schema::{Field, LogicalType},
+    };
+    use uuid::Uuid;
+
+    fn side(columns: &[&str], logical_type: LogicalType) -> Option<DriftSide> {
+        let field = |name: &&str| Field { name: (*name).into(), logical_type, nullable: true, format: None };
+        Some(DriftSide { fields: columns.iter().map(field).collect(), ..DriftSide::default() })
+    }
+
+    fn finding(kind: DriftKind, before: &[&str], after: &[&str], logical_type: LogicalType) -> DriftFinding {
+        let repair = (kind == DriftKind::FieldRenamed).then(|| RepairChange {
+            drift_id: DriftId(Uuid::nil()),
+            old_source: before[0].into(),
+            new_sources: vec![after[0].into()],
+            adapt: None,
+            probability: 1.0,
+            evidence: vec![],
+            overlap: OverlapCheck::Unknown { compared: 0 },
+        });
+        DriftFinding {
+            id: DriftId(Uuid::nil()),
+            kind,
+            field: before.first().or(after.first()).map(|name| (*name).to_owned()),
+            before: side(before, LogicalType::Integer),
+            after: side(after, logical_type),
+            severity: Severity::Warning,
+            confidence: 1.0,
+            evidence: vec![],
+            repair,
+        }
+    }
+
+    /// A target of the default account entity with that type.
+    fn target(canonical_type: CanonicalType) -> String {
+        let ontology = default_ontology();
+        let account = ontology.entity("account").unwrap();
+        account.fields.iter().find(|field| field.canonical_type == canonical_type).unwrap().name.clone()
+    }
+
+    fn mapping() -> MappingContent {
+        let line = |source: &str, target: String, transform| MappingField {
+            source: source.into(),
+            also: vec![],
+            target,
+            transform,
+            confidence: 1.0,
+            origin: MappingOrigin::Matcher,
+            evidence: vec![],
+        };
+        let comma = Transform::ParseDecimalComma;
+        MappingContent {
+            entity: Some("account".into()),
+            key: vec!["id".into()],
+            fields: vec![
+                line("name", target(CanonicalType::Text), Transform::Copy),
+                line("revenue", target(CanonicalType::Decimal), Transform::Copy),
+                line("income", target(CanonicalType::Decimal), comma),
+            ],
+        }
+    }
+
+    /// Columns of each impact, `!` where the key is concerned.
+    fn check(findings: &[DriftFinding], expect: &[&str]) {
+        let shown: Vec<String> = impacts(&mapping(), findings)
+            .iter()
+            .map(|impact| format!("{}{}", impact.columns.join("+"), if impact.key { "!" } else { "" }))
+            .collect();
+        assert_eq!(shown, expect, "{findings:?}");
+    }
+
+    #[test]
+    fn only_what_takes_the_ground_away_is_an_impact() {
+        use DriftKind as Kind;
+        use LogicalType as Type;
+        for kind in [Kind::FieldAdded, Kind::NullabilityChanged, Kind::VolumeAnomaly, Kind::NullRateAnomaly] {
+            check(&[finding(kind, &["name"], &["name"], Type::Text)], &[]);
+        }
+        for kind in [
+            Kind::FieldRemoved,
+            Kind::FieldRenamed,
+            Kind::TypeChanged,
+            Kind::TypeNarrowed,
+            Kind::UnitChanged,
+            Kind::FormatChanged,
+            Kind::MeaningChanged,
+            Kind::EnumChanged,
+        ] {
+            check(&[finding(kind, &["name"], &["label"], Type::Text)], &["name"]);
+        }
+        check(&[finding(Kind::FieldRemoved, &["id"], &[], Type::Text)], &["id!"]);
+        check(&[finding(Kind::FieldsMerged, &["name", "id"], &["x"], Type::Text)], &["id+name!"]);
+    }
+
+    #[test]
+    fn a_widening_hurts_only_a_target_that_cannot_take_it() {
+        use LogicalType as Type;
+        for (column, after, expect) in [
+            ("name", Type::Text, &[][..]),
+            ("revenue", Type::Decimal, &[][..]),
+            ("revenue", Type::Text, &["revenue"][..]),
+            ("income", Type::Decimal, &["income"][..]),
+            ("unmapped", Type::Text, &[][..]),
+        ] {
+            check(&[finding(DriftKind::TypeWidened, &[column], &[column], after)], expect);
+        }
+    }
+
+    #[test]
+    fn a_key_that_only_changed_its_name_is_answered_by_the_rename() {
+        let renamed = finding(DriftKind::FieldRenamed, &["id"], &["code"], LogicalType::Text);
+        let key = |after: &str| finding(DriftKind::KeyChanged, &["id"], &[after], LogicalType::Text);
+        check(&[renamed.clone(), key("code")], &["id!"]);
+        check(&[renamed, key("other")], &["id!", "id!"]);
+        check(&[finding(DriftKind::KeyChanged, &["name"], &["x"], LogicalType::Text)], &[]);
+    }
+}

@@ -6,8 +6,13 @@ use super::{
     tests::at,
 };
 use crate::ids::{ConnectionId, TaskId};
-use cqrs_es::Aggregate;
+use cqrs_es::{Aggregate, event_sink::EventSink};
 use proptest::prelude::*;
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 use uuid::Uuid;
 
 fn task_command() -> impl Strategy<Value = TaskCommand> {
@@ -64,6 +69,27 @@ fn sync_command() -> impl Strategy<Value = SyncCommand> {
         Just(SyncCommand::FailSync { code: String::new(), message: String::new() }),
         Just(SyncCommand::CancelSync),
     ]
+}
+
+/// A failed append must not poison a cached aggregate, so commands are handled on a clone.
+#[test]
+fn handling_on_a_clone_leaves_the_original() {
+    let original = Task::default();
+    let mut clone = original.clone();
+    let sink = EventSink::default();
+    let command = TaskCommand::QueueTask {
+        task_id: TaskId(Uuid::from_u128(1)),
+        action: "sync".into(),
+        payload: serde_json::Value::Null,
+        max_retries: 0,
+        timeout_seconds: 60,
+        run_at: None,
+        priority: 0,
+    };
+    let handled = pin!(clone.handle(command, &(), &sink)).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(handled, Poll::Ready(Ok(()))));
+    assert!(clone.task_id.is_some());
+    assert_eq!(original, Task::default());
 }
 
 proptest! {

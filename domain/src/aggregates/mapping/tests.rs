@@ -171,6 +171,21 @@ fn each_change_is_judged_alone() {
 }
 
 #[test]
+fn a_key_renamed_for_sure_keeps_rows_flowing() {
+    let mut command = follow(2, vec![impact("id", "code", 0.999, AGREES)]);
+    if let MappingCommand::FollowSchema { protected_targets, .. } = &mut command {
+        protected_targets.clear();
+    }
+    let mapping = check(vec![command], "1:m1[] 2:m2[] auto_applied(external_id)");
+    assert_eq!(mapping.bound(2).unwrap().1.key, ["code"]);
+    // Lost without a successor: whole batches wait, on later versions too.
+    check(
+        vec![follow(2, vec![impact("id", "", 0.0, UNKNOWN)]), follow(3, vec![])],
+        "1:m1[] 2:m1[external_id]! 3:m1[external_id]!",
+    );
+}
+
+#[test]
 fn the_mode_caps_what_happens_alone() {
     for (mode, expect) in [
         (AutonomyMode::Observe, "1:m1[] 2:m1[name]"),
