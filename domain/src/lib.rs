@@ -8,7 +8,5 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod mapping;
-pub mod matching;
 pub mod ontology;
-pub mod repair;
 pub mod schema;

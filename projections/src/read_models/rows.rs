@@ -12,6 +12,7 @@ use autonomos_domain::{
     drift::{DriftKind, DriftSide, RepairChange, Severity},
     envelope::{Actor, Position},
     mapping::{Evidence, MappingContent, MappingField, MappingOrigin},
+    ontology::Ontology,
     schema::{DiscoveredStream, Field, StreamSelection},
 };
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub struct PageRequest {
     pub cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TenantRow {
     pub id: Uuid,
     pub name: String,
@@ -50,7 +51,7 @@ pub struct TenantRow {
     pub created_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UserRow {
     pub id: Uuid,
     pub email: String,
@@ -59,7 +60,7 @@ pub struct UserRow {
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiKeyRow {
     pub id: Uuid,
     pub name: String,
@@ -73,7 +74,7 @@ pub struct ApiKeyRow {
 
 /// A connection's configuration as the log holds it: sealed, secrets and all. Open it with
 /// [`SealedConfig::open`] and mask it by the connector's schema before it goes out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SealedConfig {
     pub key_id: u64,
     /// The version of the event that set it: part of what is authenticated.
@@ -81,7 +82,7 @@ pub struct SealedConfig {
     pub payload: Bytes,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConnectionRow {
     pub id: Uuid,
     pub name: String,
@@ -98,7 +99,7 @@ pub struct ConnectionRow {
 }
 
 /// A stream of a connection: what discovery found, what was selected, what was read.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamRow {
     pub connection_id: Uuid,
     pub name: String,
@@ -134,7 +135,7 @@ pub enum SyncStatus {
     Cancelled,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SyncRow {
     pub id: Uuid,
     pub connection_id: Uuid,
@@ -148,14 +149,14 @@ pub struct SyncRow {
     pub error: Option<Failure>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SyncStreamRow {
     pub name: String,
     pub feed_id: Uuid,
     pub status: SyncStatus,
     pub rows_read: u64,
     pub rows_rejected: u64,
-    /// Counted by the views: see `DclReads::batch_counts` over `batches_from ..= batches_to`.
+    /// 0 here, as `rows_quarantined`: the views count them, see `DclReads::batch_counts` over `sequences`.
     pub rows_canonical: u64,
     pub rows_quarantined: u64,
     pub batches: u64,
@@ -168,7 +169,7 @@ pub struct SyncStreamRow {
     pub sequences: Option<(u64, u64)>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SchemaVersionRow {
     pub connection_id: Uuid,
     pub stream: String,
@@ -179,7 +180,7 @@ pub struct SchemaVersionRow {
     pub first_seen_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DriftRow {
     pub id: Uuid,
     pub connection_id: Uuid,
@@ -200,7 +201,7 @@ pub struct DriftRow {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MappingRow {
     /// Equals the feed's id.
     pub id: Uuid,
@@ -218,7 +219,7 @@ pub struct MappingRow {
 }
 
 /// One version of a mapping.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MappingVersionRow {
     pub id: Uuid,
     pub version: u32,
@@ -227,7 +228,7 @@ pub struct MappingVersionRow {
     pub created_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RepairRow {
     pub id: Uuid,
     pub mapping_id: Uuid,
@@ -252,14 +253,14 @@ pub struct RepairRow {
     pub decided_by: Option<Uuid>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskProgress {
     pub done: u64,
     pub total: Option<u64>,
     pub note: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskRow {
     pub id: Uuid,
     pub action: String,
@@ -280,14 +281,21 @@ pub struct TaskRow {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskLogRow {
     pub at: DateTime<Utc>,
     pub event: String,
     pub detail: Value,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// The ontology in force, where the tenant revised it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OntologyRow {
+    pub ontology: Ontology,
+    pub revised_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UploadRow {
     pub id: Uuid,
     pub file_name: String,
@@ -302,6 +310,7 @@ pub struct ActivityRow {
     /// Inside form; the gateway turns it (with `event_index`) into an opaque token.
     #[serde(skip)]
     pub position: Position,
+    #[serde(skip)]
     pub event_index: u32,
     pub recorded_at: DateTime<Utc>,
     pub actor: Actor,

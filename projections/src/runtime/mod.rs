@@ -2,9 +2,28 @@
 //! whose commit cannot be applied, rebuilds beside the live generation, and lets readers wait for a
 //! position.
 
-use crate::{dcl::read::DclReads, error::ProjectionError, read_models::query::ReadModels};
+mod dcl;
+mod follower;
+mod generations;
+mod opened;
+mod projector;
+mod runner;
+mod sqlite;
+mod window;
+
+pub use opened::{Event, Opened};
+pub use projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn};
+pub use sqlite::{LivePool, SqliteProjector, Tables};
+
+use crate::{
+    dcl::{Dcl, DclOptions, read::DclReads},
+    error::ProjectionError,
+    read_models::{ReadModelTables, query::ReadModels},
+};
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{port::EventLog, seal::KeyRing};
+use follower::Order;
+use runner::Runner;
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +41,11 @@ pub struct Options {
     pub turn_time: Duration,
     /// Commits in one transaction when catching up.
     pub bulk_commits: usize,
+    /// Stored bytes in one transaction.
+    pub turn_bytes: usize,
+    /// Stored bytes read ahead of what is applied.
+    pub read_ahead_bytes: usize,
+    pub dcl: DclOptions,
 }
 
 impl Options {
@@ -31,6 +55,9 @@ impl Options {
             turn_commits: 64,
             turn_time: Duration::from_millis(50),
             bulk_commits: 2048,
+            turn_bytes: 8 << 20,
+            read_ahead_bytes: 16 << 20,
+            dcl: DclOptions::default(),
         }
     }
 }
@@ -84,30 +111,82 @@ pub struct Service;
 
 /// How others talk to the projections. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runners: Vec<Arc<Runner>>,
+    read_models: ReadModels,
+    dcl: DclReads,
+}
+
+struct Parts {
+    read_models: Arc<SqliteProjector>,
+    dcl_projector: Arc<dcl::DclProjector>,
+    dcl: Arc<Dcl>,
+}
+
+fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
+    let read_models = SqliteProjector::new(
+        options.data_dir.join("read"),
+        "models",
+        Arc::new(ReadModelTables),
+        Arc::clone(ring),
+    );
+    let folder = options.data_dir.join("dcl");
+    let dcl = Arc::new(Dcl::open(&folder, options.dcl.clone())?);
+    let dcl_projector = dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring));
+    Ok(Parts { read_models: Arc::new(read_models), dcl_projector: Arc::new(dcl_projector), dcl })
+}
 
 impl Service {
-    /// Opens the stores (rebuilding what another projector version wrote), compares checkpoints
-    /// with the log, and starts to follow it.
+    /// Opens the stores (building what is missing or what another projector version wrote), compares
+    /// checkpoints with the log, and starts to follow it.
     pub async fn start(
         options: Options,
         log: Arc<dyn EventLog>,
         ring: Arc<dyn KeyRing>,
     ) -> Result<Handle, ProjectionError> {
-        let _ = (options, log, ring);
-        Ok(Handle {})
+        let parts = parts(&options, &ring)?;
+        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models.clone(), parts.dcl_projector];
+        let read_models = ReadModels::new(parts.read_models.live_pool());
+        Self::start_with(options, log, projectors, read_models, DclReads::new(parts.dcl)).await
+    }
+
+    /// The same with projectors of one's own.
+    pub async fn start_with(
+        options: Options,
+        log: Arc<dyn EventLog>,
+        projectors: Vec<Arc<dyn Projector>>,
+        read_models: ReadModels,
+        dcl: DclReads,
+    ) -> Result<Handle, ProjectionError> {
+        let starting = projectors
+            .into_iter()
+            .map(|projector| Runner::start(projector, Arc::clone(&log), options.clone()));
+        let runners = futures::future::try_join_all(starting).await?;
+        Ok(Handle { inner: Arc::new(Inner { runners, read_models, dcl }) })
     }
 }
 
 impl Handle {
     /// The queries over the read models.
     pub fn read_models(&self) -> ReadModels {
-        ReadModels {}
+        self.inner.read_models.clone()
     }
 
     /// The queries over the unified views.
     pub fn dcl(&self) -> DclReads {
-        DclReads {}
+        self.inner.dcl.clone()
+    }
+
+    fn runner(&self, name: &str) -> Result<&Arc<Runner>, ProjectionError> {
+        self.inner.runners.iter().find(|runner| runner.name() == name).ok_or_else(|| {
+            let known: Vec<_> =
+                self.inner.runners.iter().map(|runner| format!("`{}`", runner.name())).collect();
+            ProjectionError::UnknownProjector { name: name.to_owned(), known: known.join(", ") }
+        })
     }
 
     /// Waits until the projectors have applied everything of `tenant` up to `position`.
@@ -118,50 +197,70 @@ impl Handle {
         projectors: &[&str],
         timeout: Duration,
     ) -> Result<(), ProjectionError> {
-        let _ = (tenant, position, projectors, timeout);
+        let until = tokio::time::Instant::now() + timeout;
+        for name in projectors {
+            let runner = self.runner(name)?;
+            tokio::time::timeout_at(until, runner.reach(tenant, position))
+                .await
+                .map_err(|_| ProjectionError::WaitTimeout { projector: (*name).to_owned() })??;
+        }
         Ok(())
     }
 
-    /// Up to where the slowest of the projectors shows the tenant.
-    pub fn position(&self, tenant: TenantId, projectors: &[&str]) -> Position {
-        let _ = (tenant, projectors);
-        Position { cell: 0, sequence: 0 }
+    /// Up to where the slowest of the projectors shows the tenant, in `cell`.
+    pub fn position(&self, tenant: TenantId, cell: u16, projectors: &[&str]) -> Position {
+        let positions = projectors
+            .iter()
+            .filter_map(|name| self.runner(name).ok())
+            .map(|runner| runner.position(tenant, cell));
+        Position { cell, sequence: positions.min().unwrap_or(0) }
     }
 
+    /// How every projector stands in every cell.
     pub async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
-        Ok(vec![])
+        let mut states = Vec::new();
+        for runner in &self.inner.runners {
+            states.extend(runner.status().await?);
+        }
+        Ok(states)
     }
 
     pub async fn pause(&self, projector: &str) -> Result<(), ProjectionError> {
-        let _ = projector;
+        self.runner(projector)?.pause().await;
         Ok(())
     }
 
     pub async fn resume(&self, projector: &str) -> Result<(), ProjectionError> {
-        let _ = projector;
+        self.runner(projector)?.resume().await;
         Ok(())
     }
 
     /// Starts to fill a new generation beside the live one; it is swapped in when it has caught up.
     pub async fn rebuild(&self, projector: &str) -> Result<(), ProjectionError> {
-        let _ = projector;
-        Ok(())
+        self.runner(projector)?.rebuild().map(drop)
+    }
+
+    /// The same, and waits for the swap.
+    pub async fn rebuild_and_wait(&self, projector: &str) -> Result<(), ProjectionError> {
+        self.runner(projector)?.rebuild()?.await.map_err(|_| ProjectionError::Stopped)?
     }
 
     /// Leaves out the commit a tenant is parked at and goes on behind it.
     pub async fn skip(&self, projector: &str, tenant: TenantId) -> Result<(), ProjectionError> {
-        let _ = (projector, tenant);
-        Ok(())
+        self.runner(projector)?.unpark(|answer| Order::Skip(tenant, answer)).await
     }
 
     /// Tries the commit a tenant is parked at again.
     pub async fn retry(&self, projector: &str, tenant: TenantId) -> Result<(), ProjectionError> {
-        let _ = (projector, tenant);
-        Ok(())
+        self.runner(projector)?.unpark(|answer| Order::Retry(tenant, answer)).await
     }
 
     /// Stops at the next transaction's end.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        for runner in &self.inner.runners {
+            runner.stop().await;
+        }
+    }
 }
 
 /// Rebuilds a projector offline (no server running), reporting progress as (done, total) commits.
@@ -172,6 +271,16 @@ pub async fn rebuild_offline(
     projector: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
-    let _ = (options, log, ring, projector, progress);
-    Ok(())
+    let parts = parts(&options, &ring)?;
+    let chosen: Arc<dyn Projector> = match projector {
+        READ_MODELS => parts.read_models,
+        DCL => parts.dcl_projector,
+        _ => {
+            return Err(ProjectionError::UnknownProjector {
+                name: projector.to_owned(),
+                known: format!("`{READ_MODELS}`, `{DCL}`"),
+            });
+        }
+    };
+    runner::build_offline(&*chosen, &log, &options, progress).await
 }

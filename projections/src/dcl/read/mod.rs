@@ -1,6 +1,7 @@
 //! Reads over one tenant's unified views. Each runs on its own DuckDB connection, off the async
 //! threads, so that readers never block the writer.
 
+use super::Dcl;
 use crate::error::ProjectionError;
 use autonomos_domain::ids::TenantId;
 use bytes::Bytes;
@@ -8,14 +9,22 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 type Result<T> = std::result::Result<T, ProjectionError>;
 
 /// The queries over the unified views. Cheap to clone.
 #[derive(Clone)]
-pub struct DclReads {}
+pub struct DclReads {
+    dcl: Arc<Dcl>,
+}
+
+impl DclReads {
+    pub const fn new(dcl: Arc<Dcl>) -> Self {
+        Self { dcl }
+    }
+}
 
 /// A moment of the view's past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

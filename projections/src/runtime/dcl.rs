@@ -1,0 +1,319 @@
+//! The unified views as a projector. Each tenant's DuckDB file keeps its own checkpoint with its rows;
+//! the cell's mark, the tenants apart from it and the live generation are kept in a small SQLite file
+//! beside them. A crash between the two delivers commits again, and the file leaves them out.
+
+use super::{
+    generations::failed,
+    opened::{Event, Opened, poison_or_store},
+    projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn},
+    sqlite::{SqliteProjector, Tables, checkpoint_load, checkpoint_swap},
+};
+use crate::{
+    dcl::{BatchBody, Dcl, FeedFact, OpenedCommit, OpenedEvents, tables::PROJECTOR_VERSION},
+    error::ProjectionError,
+};
+use async_trait::async_trait;
+use autonomos_domain::{aggregates::feed::FeedEvent, envelope::AggregateType, ids::TenantId};
+use autonomos_log::{
+    events::{EventError, open_body},
+    port::StoredCommit,
+    seal::KeyRing,
+};
+use sqlx::{Connection, Row, SqliteConnection};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::Mutex;
+
+struct Control;
+
+#[async_trait]
+impl Tables for Control {
+    fn name(&self) -> &'static str {
+        super::DCL
+    }
+
+    fn version(&self) -> u32 {
+        PROJECTOR_VERSION
+    }
+
+    fn aggregate_types(&self) -> Vec<AggregateType> {
+        vec![
+            AggregateType::Connection,
+            AggregateType::Feed,
+            AggregateType::Mapping,
+            AggregateType::Ontology,
+            AggregateType::Identity,
+        ]
+    }
+
+    fn definitions(&self) -> Vec<String> {
+        vec![
+            "CREATE TABLE IF NOT EXISTS files (tenant TEXT NOT NULL PRIMARY KEY, cell BIGINT NOT NULL)"
+                .to_owned(),
+        ]
+    }
+
+    async fn apply(&self, _: &mut SqliteConnection, _: &[Opened]) -> Result<(), ApplyError> {
+        Ok(())
+    }
+}
+
+pub(crate) struct DclProjector {
+    control: SqliteProjector,
+    dcl: Arc<Dcl>,
+    folder: PathBuf,
+    ring: Arc<dyn KeyRing>,
+    live: Arc<AtomicU64>,
+}
+
+impl DclProjector {
+    pub(crate) fn new(folder: PathBuf, dcl: Arc<Dcl>, ring: Arc<dyn KeyRing>) -> Self {
+        let control = SqliteProjector::new(&folder, "control", Arc::new(Control), Arc::clone(&ring));
+        Self { control, dcl, folder, ring, live: Arc::default() }
+    }
+
+    /// Tenants that have files, each with the generations of them.
+    fn files(&self) -> Result<Vec<(TenantId, Vec<u64>)>, ProjectionError> {
+        let mut found = Vec::new();
+        if !self.folder.exists() {
+            return Ok(found);
+        }
+        for entry in std::fs::read_dir(&self.folder).map_err(|error| failed(&self.folder, &error))?.flatten()
+        {
+            let Ok(tenant) = entry.file_name().to_string_lossy().parse::<TenantId>() else { continue };
+            let folder = entry.path();
+            let names = std::fs::read_dir(&folder).map_err(|error| failed(&folder, &error))?.flatten();
+            let generations = names.filter_map(|file| {
+                file.file_name().to_string_lossy().strip_suffix(".duckdb").and_then(|text| text.parse().ok())
+            });
+            found.push((tenant, generations.collect()));
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Projector for DclProjector {
+    fn name(&self) -> &'static str {
+        self.control.name()
+    }
+
+    fn version(&self) -> u32 {
+        self.control.version()
+    }
+
+    fn aggregate_types(&self) -> Vec<AggregateType> {
+        self.control.aggregate_types()
+    }
+
+    async fn live(&self) -> Result<Option<u64>, ProjectionError> {
+        self.control.live().await
+    }
+
+    async fn next_generation(&self) -> Result<u64, ProjectionError> {
+        let files = self.files()?;
+        let newest = files.iter().flat_map(|(_, generations)| generations).max().copied().unwrap_or(0);
+        Ok(self.control.next_generation().await?.max(newest + 1))
+    }
+
+    async fn open(&self, generation: u64) -> Result<Arc<dyn Store>, ProjectionError> {
+        Ok(Arc::new(DclStore {
+            control: Mutex::new(Some(self.control.connect(generation).await?)),
+            generation,
+            dcl: Arc::clone(&self.dcl),
+            folder: self.folder.clone(),
+            ring: Arc::clone(&self.ring),
+            live: Arc::clone(&self.live),
+        }))
+    }
+
+    async fn activate(&self, generation: u64) -> Result<(), ProjectionError> {
+        self.live.store(generation, Ordering::SeqCst);
+        self.control.activate(generation).await?;
+        for (tenant, generations) in self.files()? {
+            if generations.contains(&generation) && self.dcl.generation(tenant)? != Some(generation) {
+                self.dcl.publish(tenant, generation)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_only(&self, generation: u64) -> Result<(), ProjectionError> {
+        for (tenant, _) in self.files()? {
+            self.dcl.sweep(tenant, generation)?;
+        }
+        self.control.keep_only(generation).await
+    }
+}
+
+struct DclStore {
+    control: Mutex<Option<SqliteConnection>>,
+    generation: u64,
+    dcl: Arc<Dcl>,
+    folder: PathBuf,
+    ring: Arc<dyn KeyRing>,
+    /// The generation that readers see.
+    live: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Store for DclStore {
+    async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError> {
+        let mut guard = self.control.lock().await;
+        let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
+        let mut checkpoint = checkpoint_load(connection, cell).await?;
+        let tenants = sqlx::query("SELECT tenant FROM files WHERE cell = $1")
+            .bind(i64::from(cell))
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in tenants {
+            let text: String = row.try_get(0)?;
+            let Ok(tenant) = text.parse::<TenantId>() else { continue };
+            let file = self.folder.join(&text).join(format!("{}.duckdb", self.generation));
+            if !file.exists() {
+                tracing::warn!(%tenant, "the tenant's views are gone: they are built again");
+                checkpoint.tenants.insert(tenant, TenantMark::Behind { sequence: 0 });
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    async fn apply(
+        &self,
+        cell: u16,
+        turns: &[Turn],
+        from: &CellCheckpoint,
+        to: &CellCheckpoint,
+    ) -> Result<(), ApplyError> {
+        let mut guard = self.control.lock().await;
+        let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
+        for turn in turns {
+            let (dcl, ring, turn) = (Arc::clone(&self.dcl), Arc::clone(&self.ring), turn.clone());
+            let (generation, live) = (self.generation, Arc::clone(&self.live));
+            tokio::task::spawn_blocking(move || apply_turn(&dcl, &*ring, &turn, generation, &live))
+                .await
+                .map_err(|error| ApplyError::Store(ProjectionError::Views(error.to_string())))??;
+        }
+        let mut transaction = connection.begin().await?;
+        checkpoint_swap(&mut transaction, super::DCL, cell, from, to).await?;
+        for turn in turns {
+            sqlx::query("INSERT INTO files (tenant, cell) VALUES ($1, $2) ON CONFLICT (tenant) DO NOTHING")
+                .bind(turn.tenant.to_string())
+                .bind(i64::from(cell))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        if let Some(connection) = self.control.lock().await.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the views' checkpoint failed");
+        }
+    }
+}
+
+/// Blocking: applies what the tenant's file does not have yet.
+fn apply_turn(
+    dcl: &Dcl,
+    ring: &dyn KeyRing,
+    turn: &Turn,
+    generation: u64,
+    live: &AtomicU64,
+) -> Result<(), ApplyError> {
+    let instance = dcl.instance(turn.tenant, generation)?;
+    let mut writer = instance.writer();
+    let (applied_to, _) = writer.checkpoint()?;
+    let mut opened = Vec::with_capacity(turn.commits.len());
+    for commit in turn.commits.iter().filter(|commit| commit.position.sequence > applied_to) {
+        opened.push(open(ring, commit).map_err(|error| poison_or_store(commit, &error))?);
+    }
+    if let Err(error) = writer.apply(&opened) {
+        if is_passing(&error) {
+            return Err(error.into());
+        }
+        // One by one, to learn which it is; what goes well is kept, and left out the next time.
+        for commit in &opened {
+            let Err(error) = writer.apply(std::slice::from_ref(commit)) else { continue };
+            if is_passing(&error) {
+                return Err(error.into());
+            }
+            return Err(ApplyError::Poison {
+                tenant: turn.tenant,
+                sequence: commit.position.sequence,
+                code: error.code().to_owned(),
+                message: error.to_string(),
+            });
+        }
+    }
+    drop(writer);
+    if live.load(Ordering::SeqCst) == generation && dcl.generation(turn.tenant)? != Some(generation) {
+        dcl.publish(turn.tenant, generation)?;
+    }
+    Ok(())
+}
+
+/// Whether another try can help: the machine's trouble, not the commit's.
+fn is_passing(error: &ProjectionError) -> bool {
+    let text = error.to_string();
+    ["IO Error", "Out of Memory", "No space left", "Could not set lock"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+fn open(ring: &dyn KeyRing, commit: &Arc<StoredCommit>) -> Result<OpenedCommit, EventError> {
+    let opened = Opened::open(ring, Arc::clone(commit))?;
+    let mut events = OpenedEvents::Erased;
+    for (index, event) in opened.events.into_iter().enumerate() {
+        match event {
+            Event::Feed(event) => {
+                let body = match &event {
+                    FeedEvent::RecordsIngested { .. } => match open_body(ring, commit, index) {
+                        Ok(bytes) => BatchBody::Ipc(bytes),
+                        Err(error) if error.is_shredded() => BatchBody::None,
+                        Err(error) => return Err(error),
+                    },
+                    _ => BatchBody::None,
+                };
+                let fact = FeedFact { event, body };
+                if let OpenedEvents::Feed(facts) = &mut events {
+                    facts.push(fact);
+                } else {
+                    events = OpenedEvents::Feed(vec![fact]);
+                }
+            }
+            Event::Mapping(event) => match &mut events {
+                OpenedEvents::Mapping(known) => known.push(event),
+                _ => events = OpenedEvents::Mapping(vec![event]),
+            },
+            Event::Connection(event) => match &mut events {
+                OpenedEvents::Connection(known) => known.push(event),
+                _ => events = OpenedEvents::Connection(vec![event]),
+            },
+            Event::Identity(event) => match &mut events {
+                OpenedEvents::Identity(known) => known.push(event),
+                _ => events = OpenedEvents::Identity(vec![event]),
+            },
+            Event::Ontology(event) => match &mut events {
+                OpenedEvents::Ontology(known) => known.push(event),
+                _ => events = OpenedEvents::Ontology(vec![event]),
+            },
+            _ => {}
+        }
+    }
+    Ok(OpenedCommit {
+        position: commit.position,
+        recorded_at: commit.header.recorded_at,
+        aggregate_id: commit.header.key.aggregate_id,
+        running_hash: commit.running_hash,
+        events,
+    })
+}
