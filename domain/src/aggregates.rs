@@ -16,6 +16,11 @@ pub mod task;
 pub mod tenant;
 pub mod user;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
 /// Implements cqrs-es' `DomainEvent` for an event enum: the type is the variant's name, as serde
 /// writes it; the version is the schema version of that payload.
 macro_rules! domain_event {

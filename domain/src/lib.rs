@@ -8,5 +8,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod mapping;
+pub mod matching;
 pub mod ontology;
+pub mod repair;
 pub mod schema;

@@ -1,9 +1,11 @@
 //! The event log: the port, its adapters, and what it takes to trust them.
 
 pub mod codec;
+pub mod conformance;
 pub mod control;
 pub mod error;
 pub mod events;
+pub mod integrity;
 pub mod port;
 pub mod seal;
 pub mod sqlite;

@@ -2,6 +2,7 @@
 //! that one fsync serves everyone who waits; readers have connections of their own.
 
 mod archive;
+mod check;
 mod live;
 mod reader;
 mod schema;
@@ -11,6 +12,7 @@ use crate::{
     codec,
     control::ControlStore,
     error::{AppendError, LogError},
+    integrity::{self, Broken, VerifyReport},
     port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit},
 };
 use async_trait::async_trait;
@@ -20,7 +22,7 @@ use autonomos_domain::{
 };
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -50,11 +52,20 @@ pub struct Options {
     pub queue: usize,
     /// Upper bound of the file in pages, for tests of a full disk.
     pub max_page_count: Option<u32>,
+    /// A larger file is checked in part before the first append, and the older part beside it.
+    pub start_check_bytes: u64,
 }
 
 impl Options {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), cells: 1, readers: 4, queue: 4096, max_page_count: None }
+        Self {
+            folder: folder.into(),
+            cells: 1,
+            readers: 4,
+            queue: 4096,
+            max_page_count: None,
+            start_check_bytes: 1 << 30,
+        }
     }
 }
 
@@ -69,6 +80,9 @@ struct Shared {
     stopped: RwLock<Option<String>>,
     is_stopped: AtomicBool,
     has_archived: AtomicBool,
+    archiving: tokio::sync::Mutex<()>,
+    damage: Mutex<Vec<Broken>>,
+    closing: AtomicBool,
 }
 
 impl Shared {
@@ -85,6 +99,18 @@ impl Shared {
         self.stopped.read().clone()
     }
 
+    /// Takes what a check found: writers stop, readers go on.
+    fn damage_add(&self, broken: Vec<Broken>) {
+        if broken.is_empty() {
+            return;
+        }
+        for finding in &broken {
+            tracing::error!(kind = ?finding.kind, %finding, "the log is damaged");
+        }
+        self.stop(integrity::summary(&broken));
+        self.damage.lock().extend(broken);
+    }
+
     fn check_cell(&self, cell: u16) -> Result<(), LogError> {
         if cell < self.cells {
             return Ok(());
@@ -99,6 +125,9 @@ pub struct SqliteLog {
     /// `None` only while being dropped.
     sender: Option<mpsc::Sender<writer::Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
+    /// Checks the older part of a large log.
+    checker: Option<std::thread::JoinHandle<()>>,
+    control: Arc<ControlStore>,
     folder: PathBuf,
     /// Keeps a second process out.
     _lock: std::fs::File,
@@ -107,7 +136,7 @@ pub struct SqliteLog {
 impl SqliteLog {
     /// Opens or makes the log. Blocking.
     pub fn open(options: Options, control: Arc<ControlStore>) -> Result<Arc<Self>, LogError> {
-        let Options { folder, cells, readers, queue, max_page_count } = options;
+        let Options { folder, cells, readers, queue, max_page_count, start_check_bytes } = options;
         let store = |error: std::io::Error| LogError::Store(error.to_string());
         std::fs::create_dir_all(folder.join("archive")).map_err(store)?;
         let lock = std::fs::File::create(folder.join("lock")).map_err(store)?;
@@ -115,6 +144,7 @@ impl SqliteLog {
             return Err(LogError::InUse { folder: folder.display().to_string() });
         }
         let path = folder.join(FILE);
+        let witness = check::Witness::of(&control)?;
         let (connection, log_id) = schema::open_writer(&path, cells, max_page_count)?;
         let (head_sender, head_receiver) = watch::channel(Head { sequence: 0, running_hash: [0; 32] });
         let shared = Arc::new(Shared {
@@ -126,19 +156,86 @@ impl SqliteLog {
             stopped: RwLock::new(None),
             is_stopped: AtomicBool::new(false),
             has_archived: AtomicBool::new(false),
+            archiving: tokio::sync::Mutex::new(()),
+            damage: Mutex::new(Vec::new()),
+            closing: AtomicBool::new(false),
         });
         let (sender, receiver) = mpsc::channel(queue);
-        let writer = writer::Writer::start(connection, Arc::clone(&shared), head_sender, control)?;
+        let writer =
+            writer::Writer::start(connection, Arc::clone(&shared), head_sender, Arc::clone(&control))?;
+        let head = shared.head.borrow().sequence;
+        let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+        // Of a large file the newest half of what may be looked at: loss is most likely there.
+        let share =
+            if bytes > start_check_bytes { start_check_bytes as f64 / 2.0 / bytes as f64 } else { 1.0 };
+        let from = head - ((head as f64 * share) as u64).min(head);
+        let report = check::start_check(&folder, log_id, from, head, &witness)?;
+        shared.damage_add(report.broken);
+        let checker = (from > 0).then(|| {
+            let (shared, folder) = (Arc::clone(&shared), folder.clone());
+            std::thread::Builder::new()
+                .name("log-check".to_owned())
+                .spawn(move || check::older_check(&shared, &folder, from, &witness))
+                .map_err(store)
+        });
+        let checker = checker.transpose()?;
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run(receiver))
             .map_err(store)?;
-        Ok(Arc::new(Self { shared, sender: Some(sender), writer: Some(writer), folder, _lock: lock }))
+        Ok(Arc::new(Self {
+            shared,
+            sender: Some(sender),
+            writer: Some(writer),
+            checker,
+            control,
+            folder,
+            _lock: lock,
+        }))
     }
 
     /// The folder the log lives in.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What checks have found since the log was opened. Not empty: writers are stopped.
+    pub fn damage(&self) -> Vec<Broken> {
+        self.shared.damage.lock().clone()
+    }
+
+    /// Checks everything: pages, indexes, every commit, chain, anchor and archived frame. Writers are
+    /// stopped if something is found.
+    pub async fn verify(&self) -> Result<VerifyReport, LogError> {
+        let (folder, control) = (self.folder.clone(), Arc::clone(&self.control));
+        let check = tokio::task::spawn_blocking(move || check::full_check(&folder, &control));
+        let report = check.await.map_err(|_| LogError::Closed)?;
+        self.shared.damage_add(report.broken.clone());
+        Ok(report)
+    }
+
+    /// Compares the log with what someone else keeps of it, such as a projector's checkpoint: at
+    /// `sequence` the running hash must be `running_hash`. Writers are stopped if it is not.
+    pub async fn check_against(
+        &self,
+        cell: u16,
+        sequence: u64,
+        running_hash: Hash,
+        who: &str,
+    ) -> Result<(), LogError> {
+        self.shared.check_cell(cell)?;
+        let head = self.shared.head.borrow().sequence;
+        let found = self.shared.running_hash(sequence).await?;
+        let seen = Head { sequence, running_hash };
+        let Some(broken) = integrity::witness_check(cell, head, found, seen, who) else {
+            return Ok(());
+        };
+        let error = LogError::Damaged {
+            place: format!("sequences {} to {}", broken.first_sequence, broken.last_sequence),
+            reason: broken.reason.clone(),
+        };
+        self.shared.damage_add(vec![broken]);
+        Err(error)
     }
 
     async fn send(&self, request: writer::Request) -> Result<(), LogError> {
@@ -147,12 +244,22 @@ impl SqliteLog {
     }
 }
 
+/// Checks a log folder without opening it for writing, also while another process has it open.
+/// Blocking.
+pub fn verify_folder(folder: &Path, control: &ControlStore) -> VerifyReport {
+    check::full_check(folder, control)
+}
+
 impl Drop for SqliteLog {
     fn drop(&mut self) {
         self.sender = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has answered nobody; there is nobody left to tell.
             let _ = writer.join();
+        }
+        self.shared.closing.store(true, Ordering::Release);
+        if let Some(checker) = self.checker.take() {
+            let _ = checker.join();
         }
     }
 }
@@ -256,8 +363,9 @@ impl EventLog for SqliteLog {
         live::subscribe(Arc::clone(&self.shared), after, filter)
     }
 
-    async fn archive(&self, key: &AggregateKey, _keep_last: bool) -> Result<u64, LogError> {
-        Err(LogError::NotArchivable { key: *key, reason: "archiving is off".to_owned() })
+    async fn archive(&self, key: &AggregateKey, keep_last: bool) -> Result<u64, LogError> {
+        let sender = self.sender.as_ref().ok_or(LogError::Closed)?;
+        archive::archive(&self.shared, sender, *key, keep_last).await
     }
 
     fn stopped(&self, _cell: u16) -> Option<String> {

@@ -1,8 +1,13 @@
 //! How one stream maps to an entity: versions, their binding to schema versions, and repairs.
 //! The aggregate's id equals the stream's feed id.
 
+mod decide;
+mod follow;
+mod lines;
+#[cfg(test)]
+mod tests;
+
 use super::{domain_event, stored_aggregate};
-use crate::error::Error;
 use crate::{
     drift::RepairChange,
     ids::{ConnectionId, DriftId, RepairId, UserId},
@@ -10,7 +15,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +75,12 @@ pub enum MappingEvent {
         changes: Vec<RepairChange>,
         /// The mapping as it would be.
         proposed: MappingContent,
+        /// Target fields whose lines the changes touch.
+        #[serde(default)]
+        targets: Vec<String>,
+        /// The record's key is touched.
+        #[serde(default)]
+        key: bool,
         /// Least probability of the changes.
         confidence: f64,
         /// Decided at once: `pending_review`, `held` or `auto_applied`.
@@ -171,15 +182,20 @@ pub enum MappingCommand {
 /// A proposal and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repair {
+    /// Counts the proposals of this mapping.
+    pub number: u64,
     pub schema_version: u32,
     pub changes: Vec<RepairChange>,
     pub status: RepairStatus,
     /// Target fields whose lines the changes touch.
     pub targets: Vec<String>,
-    /// The mapping version that was in force before it, and the one it made.
-    pub before: u32,
-    pub applied: Option<u32>,
+    pub key: bool,
+    /// The mapping versions it made, each with the one it replaced.
+    pub made: BTreeMap<u32, u32>,
 }
+
+/// Decided repairs are remembered up to this many, the oldest go first.
+const REPAIRS_REMEMBERED: usize = 100;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mapping {
@@ -187,19 +203,114 @@ pub struct Mapping {
     pub stream: String,
     /// The newest version; 0 before the first.
     pub version: u32,
-    /// Contents by mapping version, as far as a binding or an undecided or applied repair needs them.
+    /// Contents by mapping version, as far as a binding or an applied repair needs them.
     pub contents: BTreeMap<u32, MappingContent>,
+    /// The version each was made from.
+    pub based_on: BTreeMap<u32, u32>,
     /// The binding in force by schema version.
     pub bindings: BTreeMap<u32, Binding>,
     pub repairs: BTreeMap<RepairId, Repair>,
+    pub repairs_proposed: u64,
 }
 stored_aggregate!(Mapping, Mapping, MappingCommand, MappingEvent);
 
 impl Mapping {
-    /// What the command would change; nothing is changed by asking.
-    pub fn decide(&self, _command: MappingCommand) -> Result<Vec<MappingEvent>, Error> {
-        Ok(Vec::new())
+    /// The binding of a schema version with the content it projects under.
+    pub fn bound(&self, schema_version: u32) -> Option<(&Binding, &MappingContent)> {
+        let binding = self.bindings.get(&schema_version)?;
+        Some((binding, self.contents.get(&binding.mapping_version)?))
     }
 
-    fn evolve(&mut self, _event: MappingEvent) {}
+    fn evolve(&mut self, event: MappingEvent) {
+        match event {
+            MappingEvent::MappingCreated { connection_id, stream, version, content, .. } => {
+                *self = Self { connection_id: Some(connection_id), stream, version, ..Self::default() };
+                self.contents.insert(version, content);
+            }
+            MappingEvent::MappingRevised { version, content, based_on, repair_id, .. } => {
+                self.version = version;
+                self.contents.insert(version, content);
+                self.based_on.insert(version, based_on);
+                if let Some(repair) = repair_id.and_then(|id| self.repairs.get_mut(&id)) {
+                    repair.made.insert(version, based_on);
+                }
+            }
+            MappingEvent::MappingBound { binding } => {
+                self.bindings.insert(binding.schema_version, binding);
+                self.forget_contents();
+            }
+            MappingEvent::RepairProposed {
+                repair_id, schema_version, changes, status, targets, key, ..
+            } => {
+                self.repairs_proposed += 1;
+                let number = self.repairs_proposed;
+                let made = BTreeMap::new();
+                let repair = Repair { number, schema_version, changes, status, targets, key, made };
+                self.repairs.insert(repair_id, repair);
+                self.forget_repairs();
+            }
+            MappingEvent::RepairApproved { repair_id, .. } => {
+                self.set_status(repair_id, RepairStatus::Approved);
+            }
+            MappingEvent::RepairRejected { repair_id, .. } => {
+                self.set_status(repair_id, RepairStatus::Rejected);
+            }
+            MappingEvent::RepairRolledBack { repair_id, .. } => {
+                self.set_status(repair_id, RepairStatus::RolledBack);
+            }
+            MappingEvent::RepairExpired { repair_id } => self.set_status(repair_id, RepairStatus::Expired),
+        }
+    }
+
+    fn set_status(&mut self, repair_id: RepairId, status: RepairStatus) {
+        if let Some(repair) = self.repairs.get_mut(&repair_id) {
+            repair.status = status;
+        }
+    }
+
+    /// The newest stays: it may be bound only by the next event.
+    fn forget_contents(&mut self) {
+        let applied = self.repairs.values().filter(|repair| repair.status.is_applied());
+        let made = applied.flat_map(|repair| repair.made.iter().flat_map(|(made, from)| [*made, *from]));
+        let bound = self.bindings.values().map(|binding| binding.mapping_version);
+        let needed: BTreeSet<u32> = made.chain(bound).chain([self.version]).collect();
+        self.contents.retain(|version, _| needed.contains(version));
+    }
+
+    fn forget_repairs(&mut self) {
+        let mut decided: Vec<_> = self
+            .repairs
+            .iter()
+            .filter(|(_, repair)| !repair.status.is_waiting())
+            .map(|(id, repair)| (repair.number, *id))
+            .collect();
+        decided.sort_unstable();
+        let excess = decided.len().saturating_sub(REPAIRS_REMEMBERED);
+        for (_, id) in decided.into_iter().take(excess) {
+            self.repairs.remove(&id);
+        }
+    }
+}
+
+impl RepairStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AutoApplied => "auto_applied",
+            Self::PendingReview => "pending_review",
+            Self::Held => "held",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::RolledBack => "rolled_back",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// A person can still approve or reject it.
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, Self::PendingReview | Self::Held)
+    }
+
+    pub const fn is_applied(self) -> bool {
+        matches!(self, Self::AutoApplied | Self::Approved)
+    }
 }

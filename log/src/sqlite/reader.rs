@@ -53,7 +53,7 @@ impl Shared {
     /// Runs a query on a blocking thread.
     pub(super) async fn query<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Connection, &Shared) -> Result<T, LogError> + Send + 'static,
+        work: impl Fn(&Connection, &Shared) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let permits = Arc::clone(&self.readers.permits);
         let permit = permits.acquire_owned().await.map_err(|_| LogError::Closed)?;
@@ -65,7 +65,12 @@ impl Shared {
                 Some(connection) => connection,
                 None => schema::open_reader(&shared.readers.path)?,
             };
-            let result = work(&connection, &shared);
+            let had_archived = shared.has_archived.load(Ordering::Acquire);
+            let mut result = work(&connection, &shared);
+            if !had_archived && shared.has_archived.load(Ordering::Acquire) {
+                // The first commits ever archived may have moved before the query looked.
+                result = work(&connection, &shared);
+            }
             match &result {
                 Ok(_) => shared.readers.idle.lock().push(connection),
                 // A connection that saw an error is not trusted with the next query.
@@ -191,6 +196,26 @@ impl Shared {
         })
         .await
     }
+}
+
+/// The commits of an aggregate that are not archived, oldest first.
+pub(super) fn live_commits(
+    connection: &Connection,
+    key: &AggregateKey,
+) -> Result<Vec<StoredCommit>, LogError> {
+    let sql = format!("SELECT {COMMITS_COLUMNS} FROM commits WHERE {OF_AGGREGATE} ORDER BY first_version");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![
+        key.tenant.0.as_bytes(),
+        type_code(key.aggregate_type),
+        key.aggregate_id.as_bytes(),
+    ])?;
+    let mut frames = archive::Frames::new(connection, Path::new(""));
+    let mut commits = Vec::new();
+    while let Some(row) = rows.next()? {
+        commits.push(commit_of(row, &mut frames)?);
+    }
+    Ok(commits)
 }
 
 /// The cell's running hash at a sequence.

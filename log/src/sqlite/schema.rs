@@ -163,6 +163,13 @@ pub(super) fn open_writer(
     Ok((connection, log_id))
 }
 
+/// The log's id, as the file has it.
+pub(super) fn log_id(connection: &Connection) -> Result<LogId, LogError> {
+    let text: String =
+        connection.query_row("SELECT value FROM meta WHERE key = 'log_id'", [], |row| row.get(0))?;
+    text.parse().map_err(|_| LogError::Store(format!("the log id `{text}` is not one")))
+}
+
 /// A connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, LogError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,7 +1,7 @@
 //! The writer: one thread, one connection, one transaction for all that waits. A commit that
 //! conflicts is refused alone and takes no sequence, so that a cell's sequences stay dense.
 
-use super::{CELL, Shared, schema::type_code};
+use super::{CELL, Shared, archive::Plan, check, schema::type_code};
 use crate::{
     codec,
     control::{ANCHOR_COMMITS, Anchor, ControlStore, merkle_root},
@@ -44,6 +44,7 @@ pub(super) struct Append {
 
 pub(super) enum Request {
     Append(Append),
+    Archive(Plan),
 }
 
 /// An aggregate's last commit.
@@ -106,7 +107,22 @@ impl Writer {
         heads: watch::Sender<Head>,
         control: Arc<ControlStore>,
     ) -> Result<Self, LogError> {
-        let state = load_state(&connection)?;
+        let state = match load_state(&connection) {
+            Ok(state) => state,
+            Err(error) => {
+                // What can still be read shall be: only writing needs to know the end.
+                shared.stop(format!("the end of the log can't be read: {error}"));
+                let seen = control.head(CELL)?.map_or(0, |(_, head)| head.sequence);
+                CellState {
+                    head: Head {
+                        sequence: check::last_sequence(&connection).unwrap_or(seen),
+                        running_hash: [0; 32],
+                    },
+                    recorded_max: i64::MAX,
+                    leaves: Vec::new(),
+                }
+            }
+        };
         heads.send_replace(state.head);
         let archived: bool =
             connection.query_row("SELECT EXISTS (SELECT 1 FROM archived)", [], |row| row.get(0))?;
@@ -143,6 +159,10 @@ impl Writer {
                         bytes += append.commit.bytes.len();
                         group.push(append);
                     }
+                    Request::Archive(plan) => {
+                        self.group_write(&mut group);
+                        self.archive_file(plan);
+                    }
                 }
                 if bytes > GROUP_BYTES {
                     self.group_write(&mut group);
@@ -156,6 +176,16 @@ impl Writer {
             // The keeper only fails to write what the next start writes again.
             let _ = keeper.join();
         }
+    }
+
+    fn archive_file(&mut self, plan: Plan) {
+        // Readers must look in both places before a commit moves.
+        self.shared.has_archived.store(true, Ordering::Release);
+        let result = plan.file(&mut self.connection);
+        if result.is_err() && !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let _ = plan.reply.send(result);
     }
 
     fn group_write(&mut self, group: &mut Vec<Append>) {

@@ -1,0 +1,113 @@
+//! Process managers: each follows the log from a checkpoint of its own and issues commands whose ids
+//! follow from what it saw, so that seeing it twice does nothing twice. One file each, all listed here.
+
+mod drift_status;
+
+use crate::{error::CommandError, execute::Commands};
+use async_trait::async_trait;
+use autonomos_domain::envelope::AggregateType;
+use autonomos_log::{
+    control::ControlStore,
+    port::{Delivery, Filter, StoredCommit},
+};
+use futures::StreamExt;
+use std::{sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Tries again after a failure that passes, at most this long apart.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// What a process manager does with what it follows.
+#[async_trait]
+trait ProcessManager: Send + Sync + 'static {
+    /// Names its checkpoint; never changed.
+    fn name(&self) -> &'static str;
+    fn follows(&self) -> Vec<AggregateType>;
+    async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError>;
+}
+
+/// Every process manager there is.
+fn all() -> Vec<Arc<dyn ProcessManager>> {
+    vec![Arc::new(drift_status::DriftStatusManager)]
+}
+
+/// Starts them.
+pub struct Service;
+
+/// How they are ended.
+pub struct Handle {
+    cancel: CancellationToken,
+    running: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Service {
+    pub async fn start(commands: Commands, control: Arc<ControlStore>) -> Result<Handle, CommandError> {
+        let cancel = CancellationToken::new();
+        let mut running = Vec::new();
+        for manager in all() {
+            for cell in 0..commands.log().cells() {
+                let (manager, commands, control) = (Arc::clone(&manager), commands.clone(), Arc::clone(&control));
+                let cancel = cancel.clone();
+                running.push(tokio::spawn(async move {
+                    let mut wait = Duration::from_millis(50);
+                    while let Err(error) = follow(&*manager, &commands, &control, cell, &cancel).await {
+                        tracing::warn!(manager = manager.name(), %error, "a process manager failed; it tries again");
+                        tokio::select! {
+                            () = cancel.cancelled() => return,
+                            () = tokio::time::sleep(wait) => {}
+                        }
+                        wait = (wait * 2).min(MAX_BACKOFF);
+                    }
+                }));
+            }
+        }
+        Ok(Handle { cancel, running: parking_lot::Mutex::new(running) })
+    }
+}
+
+impl Handle {
+    /// Ends them after what they are doing.
+    pub async fn shutdown(&self) {
+        self.cancel.cancel();
+        let running = std::mem::take(&mut *self.running.lock());
+        for task in running {
+            let _ = task.await;
+        }
+    }
+}
+
+async fn follow(
+    manager: &dyn ProcessManager,
+    commands: &Commands,
+    control: &ControlStore,
+    cell: u16,
+    cancel: &CancellationToken,
+) -> Result<(), CommandError> {
+    let after = control.process_checkpoint(manager.name(), cell)?;
+    let filter = Filter { tenant: None, aggregate_types: manager.follows() };
+    let mut commits = commands.log().subscribe(cell, after, filter);
+    loop {
+        let delivery = tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            delivery = commits.next() => delivery,
+        };
+        let sequence = match delivery {
+            None => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(Delivery::CaughtUp(sequence))) => sequence,
+            Some(Ok(Delivery::Commit(commit))) => {
+                match manager.handle(commands, &commit).await {
+                    Ok(()) => {}
+                    Err(error) if error.retryable() => return Err(error),
+                    // What is refused once is refused for ever: it must not block what follows.
+                    Err(error) => {
+                        tracing::warn!(manager = manager.name(), key = %commit.header.key, %error, "passed over");
+                    }
+                }
+                commit.position.sequence
+            }
+        };
+        control.process_checkpoint_put(manager.name(), cell, sequence)?;
+    }
+}

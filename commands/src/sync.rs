@@ -1,0 +1,288 @@
+//! Runs syncs: reads a connection's streams and lands them on their feeds.
+//!
+//! The order is what keeps views right. Before a row is appended, its stream's shape is known to
+//! `StreamSchema` (with the drift, if it changed) and a mapping is bound to that schema version;
+//! only then do batches follow. Every step is acknowledged before the next, so a kill at any
+//! moment leaves a prefix from which the next attempt goes on.
+
+mod batch;
+mod schema;
+mod stream;
+mod suggest;
+
+pub use suggest::{MappingSuggester, SuggestInput};
+
+use crate::{
+    connections::ConnectorFactory,
+    error::CommandError,
+    execute::{CommandContext, Commands},
+    tasks::{TaskFailure, TaskHandler, TaskRun},
+};
+use async_trait::async_trait;
+use autonomos_connectors::{error::ConnectorError, port::Connector};
+use autonomos_domain::{
+    aggregates::{
+        connection::{Connection, ConnectionCommand},
+        sync::{Sync, SyncCommand},
+    },
+    envelope::Actor,
+    ids::{CommandId, ConnectionId, FeedId, SyncId, TenantId},
+    schema::{DiscoveredStream, StreamSelection, SyncMode},
+};
+use autonomos_log::seal::KeyRing;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use stream::StreamOutcome;
+use uuid::Uuid;
+
+/// The action of a task that runs a sync.
+pub const SYNC_ACTION: &str = "sync";
+
+/// What such a task carries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SyncPayload {
+    pub sync_id: SyncId,
+    pub connection_id: ConnectionId,
+}
+
+/// Runs the tasks of [`SYNC_ACTION`].
+pub struct SyncRunner {
+    commands: Commands,
+    connectors: Arc<dyn ConnectorFactory>,
+    suggester: Arc<dyn MappingSuggester>,
+    keys: Arc<dyn KeyRing>,
+}
+
+/// One run of one sync: what every step of it needs.
+#[derive(Clone)]
+struct Run {
+    commands: Commands,
+    suggester: Arc<dyn MappingSuggester>,
+    keys: Arc<dyn KeyRing>,
+    tenant: TenantId,
+    sync_id: SyncId,
+    connection_id: ConnectionId,
+    attempt: u32,
+    task: TaskRun,
+}
+
+impl Run {
+    /// The context of a step. A step repeated by a later attempt carries the same command id, and
+    /// is recognised, wherever its outcome is the same; `parts` tell such steps apart.
+    fn context(&self, parts: &[&str]) -> CommandContext {
+        let sync = self.sync_id.to_string();
+        let mut all = vec![sync.as_str()];
+        all.extend_from_slice(parts);
+        CommandContext {
+            tenant: self.tenant,
+            actor: Actor::System("sync".to_owned()),
+            command_id: CommandId::derive(&all),
+            request_hash: None,
+            correlation_id: self.sync_id.0,
+            causation_id: Some(self.task.task_id.0),
+        }
+    }
+
+    async fn sync(&self, parts: &[&str], command: SyncCommand) -> Result<(), CommandError> {
+        let attempt = self.attempt.to_string();
+        let mut all = vec![attempt.as_str()];
+        all.extend_from_slice(parts);
+        self.commands.execute::<Sync>(&self.context(&all), self.sync_id.0, command).await?;
+        Ok(())
+    }
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+    #[error(transparent)]
+    Domain(#[from] autonomos_domain::error::Error),
+    #[error("the batch could not be encoded: {0}")]
+    Encode(String),
+}
+
+impl SyncError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Command(error) => error.code(),
+            Self::Connector(error) => error.code(),
+            Self::Domain(error) => error.code(),
+            Self::Encode(_) => "AOS-0360",
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        match self {
+            // A feed taken over by another reader is that reader's now.
+            Self::Command(error) => error.retryable(),
+            Self::Connector(error) => error.retryable(),
+            Self::Domain(_) | Self::Encode(_) => false,
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        matches!(self, Self::Connector(ConnectorError::Cancelled))
+    }
+}
+
+impl SyncRunner {
+    pub fn new(
+        commands: Commands,
+        connectors: Arc<dyn ConnectorFactory>,
+        suggester: Arc<dyn MappingSuggester>,
+        keys: Arc<dyn KeyRing>,
+    ) -> Self {
+        Self { commands, connectors, suggester, keys }
+    }
+
+    async fn run_sync(&self, run: &Run) -> Result<Value, SyncError> {
+        let connection = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.state;
+        if !connection.is_active() {
+            return Err(SyncError::Command(CommandError::NotFound {
+                what: "connection",
+                id: run.connection_id.to_string(),
+            }));
+        }
+        let connector = self.connectors.connect(run.tenant, &connection.connector, &connection.config)?;
+        let discovered = connector.discover(run.task.cancel.clone()).await?;
+        let selections = selections(&connection.streams, &discovered);
+        schema::streams_gone(run, &connection, &discovered).await?;
+        let version = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.version;
+        self.commands
+            .execute::<Connection>(
+                &run.context(&["discovered", &version.to_string()]),
+                run.connection_id.0,
+                ConnectionCommand::RecordDiscovery { streams: discovered.clone() },
+            )
+            .await?;
+        let names = selections.iter().map(|selection| selection.name.clone()).collect();
+        run.sync(&["start"], SyncCommand::StartSync { attempt: run.attempt, streams: names }).await?;
+
+        let mut rows = 0;
+        let mut failed: Option<SyncError> = None;
+        for selection in &selections {
+            match self.run_stream(run, connector.as_ref(), selection, &discovered).await {
+                Ok(outcome) => rows += outcome.progress.rows_read,
+                Err(error) if error.cancelled() => return Err(error),
+                Err(error) => {
+                    // One stream's failure does not keep the others from their data.
+                    run.sync(
+                        &["fail-stream", &selection.name],
+                        SyncCommand::FailStream {
+                            stream: selection.name.clone(),
+                            code: error.code().to_owned(),
+                            message: error.to_string(),
+                        },
+                    )
+                    .await?;
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                run.sync(&["succeed"], SyncCommand::SucceedSync).await?;
+                Ok(json!({ "sync_id": run.sync_id, "rows_read": rows }))
+            }
+        }
+    }
+
+    async fn run_stream(
+        &self,
+        run: &Run,
+        connector: &dyn Connector,
+        selection: &StreamSelection,
+        discovered: &[DiscoveredStream],
+    ) -> Result<StreamOutcome, SyncError> {
+        let name = selection.name.as_str();
+        run.sync(&["stream", name], SyncCommand::StartStream { stream: name.to_owned() }).await?;
+        let offered = discovered.iter().find(|stream| stream.name == name);
+        let mode = selection.sync_mode.unwrap_or_else(|| default_mode(offered));
+        let outcome = stream::run(run, connector, selection, mode).await?;
+        run.sync(
+            &["stream-done", name],
+            SyncCommand::CompleteStream { stream: name.to_owned(), progress: outcome.progress.clone() },
+        )
+        .await?;
+        Ok(outcome)
+    }
+}
+
+/// The streams to read: those selected, or all there are.
+fn selections(selected: &[StreamSelection], discovered: &[DiscoveredStream]) -> Vec<StreamSelection> {
+    if !selected.is_empty() {
+        return selected.to_vec();
+    }
+    let all = discovered.iter().map(|stream| StreamSelection {
+        name: stream.name.clone(),
+        sync_mode: None,
+        cursor_field: None,
+        primary_key: None,
+        entity: None,
+        priority: 0,
+    });
+    all.collect()
+}
+
+/// Incremental where the source can.
+fn default_mode(offered: Option<&DiscoveredStream>) -> SyncMode {
+    let modes = offered.map_or(&[][..], |stream| stream.sync_modes.as_slice());
+    if modes.contains(&SyncMode::Incremental) { SyncMode::Incremental } else { SyncMode::Full }
+}
+
+#[async_trait]
+impl TaskHandler for SyncRunner {
+    async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
+        let payload: SyncPayload =
+            serde_json::from_value(task.payload.clone()).map_err(|error| TaskFailure {
+                code: "AOS-0361".to_owned(),
+                message: format!("the task's payload is not a sync's: {error}"),
+                retryable: false,
+            })?;
+        let run = Run {
+            commands: self.commands.clone(),
+            suggester: Arc::clone(&self.suggester),
+            keys: Arc::clone(&self.keys),
+            tenant: task.tenant,
+            sync_id: payload.sync_id,
+            connection_id: payload.connection_id,
+            attempt: task.attempt,
+            task: task.clone(),
+        };
+        match self.run_sync(&run).await {
+            Ok(result) => Ok(result),
+            Err(error) => {
+                let failure = TaskFailure {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                    retryable: error.retryable(),
+                };
+                let last = !failure.retryable || task.is_last_attempt();
+                let command = if error.cancelled() {
+                    Some(SyncCommand::CancelSync)
+                } else if last {
+                    Some(SyncCommand::FailSync { code: failure.code.clone(), message: failure.message.clone() })
+                } else {
+                    None
+                };
+                if let Some(command) = command
+                    && let Err(error) = run.sync(&["end"], command).await
+                {
+                    tracing::warn!(sync = %run.sync_id, %error, "the end of a sync could not be recorded");
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// The feed's uuid, which its schema and its mapping share.
+fn feed_uuid(connection: ConnectionId, stream: &str) -> Uuid {
+    FeedId::of(connection, stream).0
+}

@@ -1,0 +1,279 @@
+//! What is settled about a stream before its rows are taken in: its schema version, its drift, and
+//! the mapping bound to it.
+
+use super::{Run, SuggestInput, SyncError, feed_uuid};
+use autonomos_domain::{
+    aggregates::{
+        connection::Connection,
+        mapping::{Mapping, MappingCommand},
+        ontology::OntologyAggregate,
+        stream_schema::{StreamSchema, StreamSchemaCommand},
+        tenant::Tenant,
+    },
+    drift::{
+        ArrivingStream, DriftFinding, DriftKind, KnownStream, Severity, detect, fingerprint,
+        profile::StreamProfile,
+    },
+    ids::{DriftId, FeedId, RepairId},
+    mapping::{MappingContent, MappingOrigin},
+    ontology::{Ontology, default_ontology},
+    repair::impacts,
+    schema::{DiscoveredStream, StreamSelection, StreamShape},
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// A stream as it arrives: its shape and a profile of it.
+pub(super) struct Arriving {
+    pub(super) shape: StreamShape,
+    pub(super) profile: StreamProfile,
+    /// The profile covers every row.
+    pub(super) complete: bool,
+}
+
+/// Settles the schema version that the coming rows belong to; returns it.
+///
+/// A new stream gets version 1 and its first mapping. A known one is compared with what is known;
+/// if it drifted, the new version, its drift and the mapping's answer are all on the log when this
+/// returns.
+pub(super) async fn settle(
+    run: &Run,
+    selection: &StreamSelection,
+    arriving: Arriving,
+) -> Result<u32, SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
+    if known.state.current == 0 {
+        return begin(run, selection, arriving).await;
+    }
+    let state = known.state;
+    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?.state;
+    let content = mapping.content_for(state.current);
+    let Some(current) = state.versions.get(&state.current) else {
+        return begin(run, selection, arriving).await;
+    };
+    let mapped = mapped_columns(content);
+    let empty = StreamProfile::default();
+    let findings = detect(
+        &KnownStream {
+            feed: FeedId(feed),
+            shape: &current.shape,
+            profile: state.profile.as_ref().unwrap_or(&empty),
+            mapped: &mapped,
+        },
+        &ArrivingStream { shape: &arriving.shape, profile: &arriving.profile, complete: arriving.complete },
+    );
+    record(run, selection, arriving.shape, findings).await
+}
+
+/// Records a shape with what was found in it, and lets the mapping follow.
+pub(super) async fn record(
+    run: &Run,
+    selection: &StreamSelection,
+    shape: StreamShape,
+    mut findings: Vec<DriftFinding>,
+) -> Result<u32, SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let before = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
+    let current = before.state.current;
+    let known = before.state.versions.get(&current);
+    let shape_fingerprint = fingerprint(&shape);
+    let same_shape = known.is_some_and(|known| fingerprint(&known.shape) == shape_fingerprint);
+    if findings.is_empty() && same_shape {
+        // The stream still is as it drifted: what is open is seen once more, not reported anew.
+        let open = before.state.open.values().filter(|open| open.to_version == current);
+        findings.extend(open.map(|open| open.finding.clone()));
+        if findings.is_empty() {
+            return Ok(current);
+        }
+        let same = known.map(|known| known.fingerprint.clone()).unwrap_or_default();
+        record_schema(run, selection, before.version, same, shape, findings).await?;
+        return Ok(current);
+    }
+    // A change of values alone keeps the shape; the rows before and after it still need mappings
+    // of their own, so it makes a version whose fingerprint says which change led to it.
+    let fingerprint = if findings.iter().any(|finding| is_value_drift(finding.kind)) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(shape_fingerprint.as_bytes());
+        hasher.update(known.map(|known| known.fingerprint.as_bytes()).unwrap_or_default());
+        for finding in &findings {
+            hasher.update(finding.id.0.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    } else {
+        shape_fingerprint
+    };
+    record_schema(run, selection, before.version, fingerprint, shape, findings.clone()).await?;
+    let version = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state.current;
+    if version != current {
+        follow(run, selection, version, &findings).await?;
+    }
+    Ok(version)
+}
+
+async fn record_schema(
+    run: &Run,
+    selection: &StreamSelection,
+    after_version: u64,
+    fingerprint: String,
+    shape: StreamShape,
+    findings: Vec<DriftFinding>,
+) -> Result<(), SyncError> {
+    run.commands
+        .execute::<StreamSchema>(
+            &run.context(&["schema", &selection.name, &after_version.to_string()]),
+            feed_uuid(run.connection_id, &selection.name),
+            StreamSchemaCommand::RecordSchema {
+                connection_id: run.connection_id,
+                stream: selection.name.clone(),
+                fingerprint,
+                shape,
+                findings,
+            },
+        )
+        .await?;
+    Ok(())
+}
+
+/// The mapping moves to the new schema version: it carries over, is repaired, or holds cells.
+async fn follow(
+    run: &Run,
+    selection: &StreamSelection,
+    version: u32,
+    findings: &[DriftFinding],
+) -> Result<(), SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
+    let Some(content) = mapping.state.latest() else {
+        return Ok(());
+    };
+    let tenant = run.commands.load::<Tenant>(run.tenant, run.tenant.0).await?.state;
+    let ontology = ontology(run).await?;
+    let protected = content
+        .entity
+        .as_deref()
+        .and_then(|entity| ontology.entity(entity))
+        .map(|entity| entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect())
+        .unwrap_or_default();
+    let step = format!("{version}/{}", mapping.version);
+    let feed_text = feed.to_string();
+    run.commands
+        .execute::<Mapping>(
+            &run.context(&["follow", &selection.name, &step]),
+            feed,
+            MappingCommand::FollowSchema {
+                schema_version: version,
+                impacts: impacts(content, findings),
+                policy: tenant.policy,
+                mode: tenant.mode,
+                protected_targets: protected,
+                automatic_id: RepairId::derive(&[&feed_text, &step, "automatic"]),
+                waiting_id: RepairId::derive(&[&feed_text, &step, "waiting"]),
+            },
+        )
+        .await?;
+    Ok(())
+}
+
+/// The first sight of a stream.
+async fn begin(run: &Run, selection: &StreamSelection, arriving: Arriving) -> Result<u32, SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let fingerprint = fingerprint(&arriving.shape);
+    record_schema(run, selection, 0, fingerprint, arriving.shape.clone(), Vec::new()).await?;
+    let ontology = ontology(run).await?;
+    let suggester = Arc::clone(&run.suggester);
+    let name = selection.name.clone();
+    let entity = selection.entity.clone();
+    let content = tokio::task::spawn_blocking(move || {
+        let mut content = suggester.suggest(&SuggestInput {
+            stream: &name,
+            shape: &arriving.shape,
+            profile: &arriving.profile,
+            ontology: &ontology,
+            entity: entity.as_deref(),
+        });
+        if content.key.is_empty() {
+            content.key.clone_from(&arriving.shape.primary_key);
+        }
+        content
+    })
+    .await
+    .map_err(|error| SyncError::Encode(error.to_string()))?;
+    run.commands
+        .execute::<Mapping>(
+            &run.context(&["mapping", &selection.name]),
+            feed,
+            MappingCommand::CreateMapping {
+                connection_id: run.connection_id,
+                stream: selection.name.clone(),
+                schema_version: 1,
+                content,
+                origin: MappingOrigin::Matcher,
+            },
+        )
+        .await?;
+    Ok(1)
+}
+
+/// Streams the source offered before and no longer does: a finding each, once.
+pub(super) async fn streams_gone(
+    run: &Run,
+    connection: &Connection,
+    discovered: &[DiscoveredStream],
+) -> Result<(), SyncError> {
+    let offered: BTreeSet<&str> = discovered.iter().map(|stream| stream.name.as_str()).collect();
+    for gone in connection.discovered.iter().filter(|stream| !offered.contains(stream.name.as_str())) {
+        let feed = feed_uuid(run.connection_id, &gone.name);
+        let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
+        let Some(current) = known.state.versions.get(&known.state.current) else {
+            continue;
+        };
+        let feed_text = feed.to_string();
+        let finding = DriftFinding {
+            id: DriftId::derive(&[&feed_text, "stream_removed", &current.fingerprint]),
+            kind: DriftKind::StreamRemoved,
+            field: None,
+            before: None,
+            after: None,
+            severity: Severity::Critical,
+            confidence: 1.0,
+            evidence: Vec::new(),
+            repair: None,
+        };
+        let command = StreamSchemaCommand::RecordSchema {
+            connection_id: run.connection_id,
+            stream: gone.name.clone(),
+            fingerprint: current.fingerprint.clone(),
+            shape: current.shape.clone(),
+            findings: vec![finding],
+        };
+        let context = run.context(&["gone", &gone.name, &known.version.to_string()]);
+        run.commands.execute::<StreamSchema>(&context, feed, command).await?;
+    }
+    Ok(())
+}
+
+async fn ontology(run: &Run) -> Result<Ontology, SyncError> {
+    let own = run.commands.load::<OntologyAggregate>(run.tenant, run.tenant.0).await?.state;
+    Ok(own.current().cloned().unwrap_or_else(default_ontology))
+}
+
+/// Columns that the mapping reads, its key among them.
+fn mapped_columns(content: Option<&MappingContent>) -> BTreeSet<String> {
+    let Some(content) = content else {
+        return BTreeSet::new();
+    };
+    let sources = content.fields.iter().flat_map(|line| line.sources().map(str::to_owned));
+    sources.chain(content.key.iter().cloned()).collect()
+}
+
+/// Drift that the names and types of the fields do not show.
+fn is_value_drift(kind: DriftKind) -> bool {
+    matches!(
+        kind,
+        DriftKind::UnitChanged
+            | DriftKind::FormatChanged
+            | DriftKind::MeaningChanged
+            | DriftKind::EnumChanged
+            | DriftKind::FieldsSwapped
+    )
+}

@@ -1,0 +1,479 @@
+//! One stream of one run, from the connector to its feed.
+
+use super::{
+    Run, SyncError,
+    batch::{Column, encode, text_columns},
+    feed_uuid,
+    schema::{Arriving, record, settle},
+};
+use crate::execute::FeedHandle;
+use arrow::array::RecordBatch;
+use autonomos_connectors::{
+    error::ConnectorError,
+    port::{Connector, ReadEvent, RejectedRow},
+};
+use autonomos_domain::{
+    aggregates::{
+        feed::{BatchHeader, Feed, FeedEvent, IngestedBatch, RejectedRecord},
+        stream_schema::{StreamSchema, StreamSchemaCommand},
+        sync::{StreamProgress, SyncCommand},
+    },
+    drift::{
+        DriftFinding, DriftKind, DriftSide, Severity,
+        guard::TypeGuard,
+        profile::{StreamProfile, StreamProfiler},
+    },
+    ids::{DriftId, FeedId, SnapshotId},
+    mapping::Evidence,
+    schema::{Field, LogicalType, StreamSelection, StreamShape, SyncMode},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// Between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(700);
+/// Batch keys made at a time: one durable write for many batches.
+const KEYS_AT_ONCE: usize = 32;
+/// A snapshot with fewer rows than this share of the last one closes nothing by itself.
+const VOLUME_FLOOR: f64 = 0.5;
+/// Streams with fewer rows than this may shrink as they like.
+const VOLUME_ROWS: u64 = 50;
+
+pub(super) struct StreamOutcome {
+    pub(super) progress: StreamProgress,
+}
+
+/// Reads a stream to its end and lands it.
+pub(super) async fn run(
+    run: &Run,
+    connector: &dyn Connector,
+    selection: &StreamSelection,
+    mode: SyncMode,
+) -> Result<StreamOutcome, SyncError> {
+    let feed_id = FeedId::of(run.connection_id, &selection.name);
+    let handle = run.commands.feed_open(run.tenant, feed_id).await?;
+    let place = Place::of(handle.state.as_ref().and_then(|state| state.cursor.clone()));
+    let cursor = place.source.clone();
+    let mut reader = Reader {
+        place,
+        run,
+        selection,
+        feed_id,
+        handle,
+        keys: Vec::new(),
+        shape: StreamShape::default(),
+        schema_version: 0,
+        snapshot: false,
+        guards: Vec::new(),
+        profiler: None,
+        resumed: false,
+        known_rows: 0,
+        progress: StreamProgress::default(),
+        total_rows: None,
+        reported: Instant::now(),
+    };
+    let mut events = connector.read(selection, mode, cursor, run.task.cancel.clone());
+    while let Some(event) = events.next().await {
+        if run.task.cancel.is_cancelled() {
+            return Err(ConnectorError::Cancelled.into());
+        }
+        match event? {
+            ReadEvent::Began { shape, snapshot, resumed, preview, total_rows } => {
+                reader.total_rows = total_rows;
+                reader.begin(shape, snapshot, resumed, preview).await?;
+            }
+            ReadEvent::Batch { records, rejected, cursor } => reader.batch(records, rejected, cursor).await?,
+            ReadEvent::Completed { cursor } => reader.complete(cursor).await?,
+            ReadEvent::Unchanged => {}
+        }
+    }
+    if run.task.cancel.is_cancelled() {
+        return Err(ConnectorError::Cancelled.into());
+    }
+    Ok(StreamOutcome { progress: reader.progress })
+}
+
+/// Where a feed stands in its source: the connector's cursor, and how many rows after it are on the
+/// feed already, when a batch had to be split and not all its parts came through.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Place {
+    source: Option<Value>,
+    #[serde(default)]
+    skip: u64,
+}
+
+impl Place {
+    fn of(cursor: Option<Value>) -> Self {
+        cursor.and_then(|cursor| serde_json::from_value(cursor).ok()).unwrap_or_default()
+    }
+
+    fn to_value(&self) -> Result<Value, SyncError> {
+        serde_json::to_value(self).map_err(|error| SyncError::Encode(error.to_string()))
+    }
+}
+
+struct Reader<'a> {
+    place: Place,
+    run: &'a Run,
+    selection: &'a StreamSelection,
+    feed_id: FeedId,
+    handle: FeedHandle,
+    keys: Vec<u64>,
+    shape: StreamShape,
+    schema_version: u32,
+    snapshot: bool,
+    guards: Vec<TypeGuard>,
+    profiler: Option<StreamProfiler>,
+    resumed: bool,
+    /// Rows of the last complete read, for the volume check.
+    known_rows: u64,
+    progress: StreamProgress,
+    total_rows: Option<u64>,
+    reported: Instant,
+}
+
+impl Reader<'_> {
+    async fn begin(
+        &mut self,
+        mut shape: StreamShape,
+        snapshot: bool,
+        resumed: bool,
+        preview: RecordBatch,
+    ) -> Result<(), SyncError> {
+        let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
+        shape.primary_key = key_of(self.selection, &known, &shape);
+        self.known_rows = known.profile.as_ref().map_or(0, |profile| profile.rows);
+        self.snapshot = snapshot;
+        self.resumed = resumed;
+        let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
+        self.schema_version = if resumed && known.current > 0 {
+            known.current
+        } else {
+            let mut profiler = StreamProfiler::new(names.clone(), &shape.primary_key);
+            let columns = text_columns(&preview, &names);
+            let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
+            profiler.push_batch(&columns.iter().collect::<Vec<_>>());
+            let profile = profiler.finish();
+            let complete = self.total_rows.is_some_and(|rows| rows <= preview.num_rows() as u64);
+            settle(self.run, self.selection, Arriving { shape: shape.clone(), profile, complete }).await?
+        };
+        self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
+        self.guards = shape.fields.iter().map(TypeGuard::new).collect();
+        self.shape = shape;
+        if !resumed {
+            self.place.skip = 0;
+        }
+        if snapshot && !resumed {
+            self.start_snapshot().await?;
+        }
+        Ok(())
+    }
+
+    async fn start_snapshot(&mut self) -> Result<(), SyncError> {
+        let feed = self.feed();
+        if let Some(open) = self.handle.state.as_ref().and_then(|state| state.snapshot.clone()) {
+            let event = feed.abandon(open.id, "a newer edition took its place")?;
+            self.append(event, None, "abandon").await?;
+        }
+        let snapshot_id =
+            SnapshotId::derive(&[&self.feed_id.to_string(), &self.handle.version.to_string()]);
+        let event = self.feed().start_snapshot(
+            self.run.connection_id,
+            &self.selection.name,
+            snapshot_id,
+            self.run.sync_id,
+        )?;
+        self.append(event, None, "snapshot").await
+    }
+
+    fn feed(&self) -> Feed {
+        Feed { state: self.handle.state.clone() }
+    }
+
+    async fn batch(
+        &mut self,
+        records: RecordBatch,
+        rejected: Vec<RejectedRow>,
+        cursor: Value,
+    ) -> Result<(), SyncError> {
+        let rows = records.num_rows() as u64;
+        if self.place.skip >= rows && rows > 0 {
+            self.place = Place { source: Some(cursor), skip: self.place.skip - rows };
+            return Ok(());
+        }
+        let skip = self.place.skip;
+        let records = records.slice(skip as usize, records.num_rows() - skip as usize);
+        self.watch(&records).await?;
+        let parts = tokio::task::spawn_blocking(move || encode(&records))
+            .await
+            .map_err(|error| SyncError::Encode(error.to_string()))?
+            .map_err(SyncError::Encode)?;
+        let last = parts.len() - 1;
+        let mut rejected = Some(rejected);
+        for (index, (part, body)) in parts.into_iter().enumerate() {
+            // Only the last part moves the connector's cursor: a kill between parts must neither lose
+            // the rest nor bring a row twice.
+            self.place = if index == last {
+                Place { source: Some(cursor.clone()), skip: 0 }
+            } else {
+                Place { skip: self.place.skip + part.num_rows() as u64, ..self.place.clone() }
+            };
+            self.ingest(&part, body, rejected.take().unwrap_or_default()).await?;
+        }
+        self.report().await
+    }
+
+    async fn ingest(
+        &mut self,
+        part: &RecordBatch,
+        body: Bytes,
+        rejected: Vec<RejectedRow>,
+    ) -> Result<(), SyncError> {
+        let rows = part.num_rows() as u64;
+        let rejected_total = rejected.len() as u64;
+        let header = BatchHeader {
+            rows,
+            schema_version: self.schema_version,
+            checksum: blake3::hash(&body).to_hex().to_string(),
+            key: self.shape.primary_key.clone(),
+            sync_id: self.run.sync_id,
+            rejected: rejected.into_iter().take(BatchHeader::MAX_REJECTED).map(rejected_record).collect(),
+            rejected_total,
+        };
+        let cursor = Some(self.place.to_value()?);
+        let bytes = body.len() as u64;
+        let batch = IngestedBatch { header, cursor, bytes };
+        let event = self.feed().ingest(self.run.connection_id, &self.selection.name, batch)?;
+        let key = self.batch_key()?;
+        self.append(event, Some((key, body)), "batch").await?;
+        self.progress.rows_read += rows;
+        self.progress.rows_rejected += rejected_total;
+        self.progress.batches += 1;
+        self.progress.bytes += bytes;
+        Ok(())
+    }
+
+    fn batch_key(&mut self) -> Result<u64, SyncError> {
+        if self.keys.is_empty() {
+            let fresh = self.run.keys.batch_keys(self.run.tenant, KEYS_AT_ONCE);
+            self.keys = fresh.map_err(crate::error::CommandError::from)?;
+        }
+        self.keys.pop().ok_or_else(|| SyncError::Encode("the key store made no batch key".to_owned()))
+    }
+
+    /// Profiles the batch and looks for values that no longer fit what the stream was taken for.
+    async fn watch(&mut self, records: &RecordBatch) -> Result<(), SyncError> {
+        let schema = records.schema();
+        let unknown: Vec<Field> = schema
+            .fields()
+            .iter()
+            .filter(|column| self.shape.field(column.name()).is_none() && column.name() != "_aos_op")
+            .map(|column| Field {
+                name: column.name().clone(),
+                logical_type: LogicalType::Text,
+                nullable: true,
+                format: None,
+            })
+            .collect();
+        let names: Vec<String> = self.shape.fields.iter().map(|field| field.name.clone()).collect();
+        let arrays = text_columns(records, &names);
+        let columns: Vec<Column<'_>> = arrays.iter().map(Column).collect();
+        if let Some(profiler) = &mut self.profiler {
+            profiler.push_batch(&columns.iter().collect::<Vec<_>>());
+        }
+        let mut shape = self.shape.clone();
+        let mut findings = Vec::new();
+        for (index, guard) in self.guards.iter_mut().enumerate() {
+            guard.check(&columns[index]);
+            let report = guard.report();
+            if report.misfits > 0 {
+                let before = shape.fields[index].clone();
+                shape.fields[index].logical_type = LogicalType::Text;
+                shape.fields[index].format = None;
+                let after = shape.fields[index].clone();
+                findings.push(widened(self.feed_id, before, after, &report.samples));
+            }
+        }
+        for field in unknown {
+            findings.push(appeared(self.feed_id, &field));
+            shape.fields.push(field);
+        }
+        if findings.is_empty() {
+            return Ok(());
+        }
+        self.schema_version = record(self.run, self.selection, shape.clone(), findings).await?;
+        let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
+        if names.len() != self.shape.fields.len() {
+            self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
+        }
+        self.guards = shape.fields.iter().map(TypeGuard::new).collect();
+        self.shape = shape;
+        Ok(())
+    }
+
+    async fn complete(&mut self, cursor: Value) -> Result<(), SyncError> {
+        let open = self.handle.state.as_ref().and_then(|state| state.snapshot.clone());
+        if self.snapshot
+            && let Some(open) = open
+        {
+            let floor = (self.known_rows as f64 * VOLUME_FLOOR) as u64;
+            if self.known_rows >= VOLUME_ROWS && open.rows < floor {
+                let finding = shrunk(self.feed_id, self.known_rows, open.rows);
+                record(self.run, self.selection, self.shape.clone(), vec![finding]).await?;
+                let reason = format!("{} rows where {} were before", open.rows, self.known_rows);
+                let event = self.feed().abandon(open.id, &reason)?;
+                self.append(event, None, "held").await?;
+                return self.finish_report().await;
+            }
+            let place = Place { source: Some(cursor), skip: 0 };
+            let event = self.feed().complete_snapshot(open.id, Some(place.to_value()?))?;
+            self.append(event, None, "complete").await?;
+        }
+        self.record_profile().await?;
+        self.finish_report().await
+    }
+
+    async fn record_profile(&mut self) -> Result<(), SyncError> {
+        let Some(mut profile) = self.profiler.take().map(|profiler| profiler.finish()) else {
+            return Ok(());
+        };
+        let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?;
+        if self.resumed
+            && let Some(earlier) = known.state.profile
+        {
+            profile = joined(earlier, profile);
+        }
+        let step = known.version.to_string();
+        self.run
+            .commands
+            .execute::<StreamSchema>(
+                &self.run.context(&["profile", &self.selection.name, &step]),
+                self.feed_id.0,
+                StreamSchemaCommand::RecordProfile { profile },
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn append(
+        &mut self,
+        event: FeedEvent,
+        body: Option<(u64, Bytes)>,
+        step: &str,
+    ) -> Result<(), SyncError> {
+        let version = self.handle.version.to_string();
+        let context = self.run.context(&["feed", &self.selection.name, &version, step]);
+        self.handle = self.run.commands.feed_append(&context, self.feed_id, &self.handle, event, body).await?;
+        Ok(())
+    }
+
+    async fn report(&mut self) -> Result<(), SyncError> {
+        if self.reported.elapsed() < REPORT_EVERY {
+            return Ok(());
+        }
+        self.reported = Instant::now();
+        self.finish_report().await
+    }
+
+    async fn finish_report(&mut self) -> Result<(), SyncError> {
+        let rows = self.progress.rows_read;
+        self.run.task.progress.report(rows, self.total_rows, &self.selection.name);
+        self.run
+            .sync(
+                &["progress", &self.selection.name, &self.handle.version.to_string()],
+                SyncCommand::ReportProgress {
+                    stream: self.selection.name.clone(),
+                    progress: self.progress.clone(),
+                    total_rows: self.total_rows,
+                },
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+/// The key: chosen by a person, else as it was while its columns are there, else as discovered.
+fn key_of(selection: &StreamSelection, known: &StreamSchema, shape: &StreamShape) -> Vec<String> {
+    let present = |key: &Vec<String>| key.iter().all(|name| shape.field(name).is_some());
+    if let Some(chosen) = selection.primary_key.as_ref().filter(|key| present(key)) {
+        return chosen.clone();
+    }
+    let before = known.versions.get(&known.current).map(|version| &version.shape.primary_key);
+    match before.filter(|key| !key.is_empty() && present(key)) {
+        Some(before) => before.clone(),
+        None => shape.primary_key.clone(),
+    }
+}
+
+fn rejected_record(row: RejectedRow) -> RejectedRecord {
+    RejectedRecord { place: row.place, code: row.code.to_owned(), reason: row.reason, raw: row.raw }
+}
+
+/// A read that was resumed saw a part; what the earlier part showed still holds.
+fn joined(earlier: StreamProfile, mut later: StreamProfile) -> StreamProfile {
+    let mut sample = earlier.sample;
+    if sample.columns == later.sample.columns {
+        sample.merge(&later.sample);
+        later.sample = sample;
+    }
+    later.rows = later.rows.max(earlier.rows);
+    later
+}
+
+fn finding(feed: FeedId, kind: DriftKind, name: &str, field: Option<&str>, change: &str) -> DriftFinding {
+    DriftFinding {
+        id: DriftId::derive(&[&feed.to_string(), name, field.unwrap_or_default(), change]),
+        kind,
+        field: field.map(str::to_owned),
+        before: None,
+        after: None,
+        severity: Severity::Warning,
+        confidence: 1.0,
+        evidence: Vec::new(),
+        repair: None,
+    }
+}
+
+/// Values beyond the sampled ones that do not fit the type: it is text from this batch on.
+fn widened(feed: FeedId, before: Field, after: Field, samples: &[String]) -> DriftFinding {
+    let change = format!("{}>{}", before.logical_type.as_str(), after.logical_type.as_str());
+    let base = finding(feed, DriftKind::TypeWidened, "type_widened", Some(&before.name), &change);
+    DriftFinding {
+        evidence: vec![Evidence {
+            signal: "values".to_owned(),
+            score: 1.0,
+            detail: format!("values that are no {} came late in the read", before.logical_type.as_str()),
+        }],
+        before: Some(DriftSide { fields: vec![before], ..DriftSide::default() }),
+        after: Some(DriftSide { fields: vec![after], samples: samples.to_vec(), summary: None }),
+        ..base
+    }
+}
+
+fn appeared(feed: FeedId, field: &Field) -> DriftFinding {
+    DriftFinding {
+        severity: Severity::Info,
+        after: Some(DriftSide { fields: vec![field.clone()], ..DriftSide::default() }),
+        ..finding(feed, DriftKind::FieldAdded, "field_added", Some(&field.name), "late")
+    }
+}
+
+fn shrunk(feed: FeedId, before: u64, after: u64) -> DriftFinding {
+    let side = |rows: u64| Some(DriftSide { summary: Some(format!("{rows} rows")), ..DriftSide::default() });
+    DriftFinding {
+        severity: Severity::Critical,
+        before: side(before),
+        after: side(after),
+        evidence: vec![Evidence {
+            signal: "volume".to_owned(),
+            score: 1.0,
+            detail: format!(
+                "the read brought {after} rows where the last one had {before}: nothing absent from it was closed"
+            ),
+        }],
+        ..finding(feed, DriftKind::VolumeAnomaly, "volume_anomaly", None, &format!("{before}>{after}"))
+    }
+}

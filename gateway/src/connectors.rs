@@ -1,0 +1,92 @@
+//! Connects tenants to sources: which folders the file connector may read for whom, and where
+//! uploads lie.
+
+use crate::config::Config;
+use autonomos_commands::{connections::ConnectorFactory, uploads::UploadService};
+use autonomos_connectors::{
+    error::ConnectorError,
+    file::{FileScope, UploadedFile},
+    port::{Connector, ConnectorInfo},
+    registry::{ConnectScope, Registry},
+};
+use autonomos_domain::ids::{TenantId, UploadId};
+use serde_json::Value;
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+/// The roots a tenant's file connections may read.
+#[derive(Debug, Clone, Default)]
+pub struct FileRoots {
+    roots: Vec<String>,
+    /// Whom roots without `{tenant}` serve; set once, when the first organisation registers.
+    owner: Arc<OnceLock<TenantId>>,
+}
+
+impl FileRoots {
+    pub fn new(config: &Config, owner: Option<TenantId>) -> Self {
+        let list = config.file_roots.as_deref().unwrap_or_default();
+        let roots = list.split(':').filter(|root| !root.is_empty()).map(str::to_owned).collect();
+        let cell = OnceLock::new();
+        if let Some(owner) = config.file_roots_tenant.map(TenantId).or(owner) {
+            let _ = cell.set(owner);
+        }
+        Self { roots, owner: Arc::new(cell) }
+    }
+
+    /// The first organisation of the installation owns the plain roots.
+    pub fn claim(&self, tenant: TenantId) {
+        let _ = self.owner.set(tenant);
+    }
+
+    /// The folders a tenant may read; anyone may register, so most get none and upload instead.
+    pub fn of(&self, tenant: TenantId) -> Vec<PathBuf> {
+        let own = |root: &String| {
+            if root.contains("{tenant}") {
+                return Some(PathBuf::from(root.replace("{tenant}", &tenant.to_string())));
+            }
+            (self.owner.get() == Some(&tenant)).then(|| PathBuf::from(root))
+        };
+        self.roots.iter().filter_map(own).collect()
+    }
+}
+
+/// Makes connectors for tenants.
+pub struct Connectors {
+    pub roots: FileRoots,
+    uploads: UploadService,
+    registry: Registry,
+}
+
+impl Connectors {
+    pub fn new(roots: FileRoots, uploads: UploadService) -> Self {
+        Self { roots, uploads, registry: Registry::new() }
+    }
+
+    fn scope(&self, tenant: TenantId) -> ConnectScope {
+        let uploads = self.uploads.clone();
+        let resolve = move |id: uuid::Uuid| {
+            // Connectors resolve on blocking threads or while a command waits for the answer; the
+            // tenant's uploads are in its own aggregate, which is hot.
+            let found = futures::executor::block_on(uploads.upload_find(tenant, UploadId(id))).ok()?;
+            Some(UploadedFile { path: found.path, file_name: found.upload.file_name })
+        };
+        ConnectScope { file: FileScope { roots: self.roots.of(tenant), uploads: Some(Arc::new(resolve)) } }
+    }
+}
+
+impl ConnectorFactory for Connectors {
+    fn connect(
+        &self,
+        tenant: TenantId,
+        connector: &str,
+        config: &Value,
+    ) -> Result<Arc<dyn Connector>, ConnectorError> {
+        self.registry.connect(connector, config, &self.scope(tenant))
+    }
+
+    fn catalogue(&self) -> Vec<ConnectorInfo> {
+        self.registry.catalogue()
+    }
+}

@@ -1,0 +1,44 @@
+//! Errors of the gateway outside of requests: opening, serving, operating.
+
+use autonomos_commands::{error::CommandError, keys::KeyStoreError};
+use autonomos_connectors::error::ConnectorError;
+use autonomos_log::error::LogError;
+use autonomos_projections::ProjectionError;
+use std::{net::SocketAddr, path::PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error("the folder `{path}` cannot be used: {source}", path = path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("cannot listen on `{address}`: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+    /// The input of a command-line command is wrong.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl GatewayError {
+    /// Stable code, `AOS-…`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "AOS-0510",
+            Self::Listen { .. } => "AOS-0511",
+            Self::Log(error) => error.code(),
+            Self::Keys(_) => "AOS-0512",
+            Self::Command(error) => error.code(),
+            Self::Projection(error) => error.code(),
+            Self::Connector(error) => error.code(),
+            Self::Input(_) => "AOS-0513",
+        }
+    }
+}

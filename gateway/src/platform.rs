@@ -1,0 +1,122 @@
+//! The whole platform of one process: log, keys, commands, tasks and projections, opened in the
+//! order in which they need each other and closed in the other.
+
+use crate::{
+    config::Config,
+    connectors::{Connectors, FileRoots},
+    error::GatewayError,
+    intelligence::suggester,
+};
+use autonomos_commands::{
+    auth::AuthService,
+    clock::Clock,
+    connections::ConnectionService,
+    execute::{CommandOptions, Commands},
+    keys::KeyStore,
+    processes,
+    sync::{SYNC_ACTION, SyncRunner},
+    tasks,
+    uploads::{UploadOptions, UploadService},
+};
+use autonomos_domain::ids::LogId;
+use autonomos_log::{control::ControlStore, port::EventLog, seal::KeyRing, sqlite::SqliteLog};
+use autonomos_projections::runtime;
+use std::{path::Path, sync::Arc};
+
+/// Everything a request or a command of an operator may need.
+pub struct Platform {
+    pub log: Arc<SqliteLog>,
+    pub control: Arc<ControlStore>,
+    pub keys: Arc<KeyStore>,
+    pub commands: Commands,
+    pub auth: AuthService,
+    pub connections: ConnectionService,
+    pub connectors: Arc<Connectors>,
+    pub uploads: UploadService,
+    pub tasks: tasks::Handle,
+    pub projections: runtime::Handle,
+    processes: processes::Handle,
+}
+
+/// Opens the log of a data folder, and what it is checked against.
+pub fn open_log(data_dir: &Path) -> Result<(Arc<SqliteLog>, Arc<ControlStore>), GatewayError> {
+    std::fs::create_dir_all(data_dir)
+        .map_err(|source| GatewayError::Folder { path: data_dir.to_owned(), source })?;
+    let control = Arc::new(ControlStore::open(&data_dir.join("control.sqlite"))?);
+    let log = SqliteLog::open(
+        autonomos_log::sqlite::Options::new(data_dir.join("log")),
+        Arc::clone(&control),
+    )?;
+    Ok((log, control))
+}
+
+impl Platform {
+    pub async fn open(config: &Config) -> Result<Self, GatewayError> {
+        let data_dir = config.data_dir.as_path();
+        let (log, control) = open_log(data_dir)?;
+        let keys = Arc::new(KeyStore::open(&data_dir.join("keys"))?);
+        let port: Arc<dyn EventLog> = log.clone();
+        let ring: Arc<dyn KeyRing> = keys.clone();
+        let commands =
+            Commands::new(Arc::clone(&port), Arc::clone(&ring), Clock::system(), CommandOptions::default());
+        let auth = AuthService::new(commands.clone(), Arc::clone(&keys))?;
+        let uploads = UploadService::new(
+            commands.clone(),
+            UploadOptions { limit: config.upload_max_bytes, ..UploadOptions::new(data_dir.join("uploads")) },
+        );
+        uploads.sweep().await?;
+        let roots = FileRoots::new(config, auth.first_organization().await?);
+        let connectors = Arc::new(Connectors::new(roots, uploads.clone()));
+        let connections = ConnectionService::new(commands.clone(), Arc::clone(&keys), connectors.clone());
+
+        let mut options = runtime::Options::new(data_dir);
+        options.dcl.memory_limit_mb = config.dcl_memory_mb;
+        options.dcl.open_instances = config.dcl_open_tenants;
+        let projections = runtime::Service::start(options, Arc::clone(&port), Arc::clone(&ring)).await?;
+
+        let runner = SyncRunner::new(
+            commands.clone(),
+            connectors.clone(),
+            suggester(config),
+            Arc::clone(&ring),
+        );
+        let processes = processes::Service::start(commands.clone(), Arc::clone(&control)).await?;
+        let tasks = tasks::Service::start(
+            tasks::Options { concurrency: config.task_concurrency, ..tasks::Options::default() },
+            commands.clone(),
+            Arc::clone(&control),
+            vec![
+                (SYNC_ACTION.to_owned(), Arc::new(runner) as Arc<dyn tasks::TaskHandler>),
+                (
+                    autonomos_commands::connections::CLOSE_CONNECTION_ACTION.to_owned(),
+                    Arc::new(connections.clone()),
+                ),
+            ],
+        )
+        .await?;
+        Ok(Self {
+            log,
+            control,
+            keys,
+            commands,
+            auth,
+            connections,
+            connectors,
+            uploads,
+            tasks,
+            projections,
+            processes,
+        })
+    }
+
+    pub fn log_id(&self) -> LogId {
+        self.log.log_id()
+    }
+
+    /// Ends what runs: tasks first, for they write; then what follows the log.
+    pub async fn shutdown(&self) {
+        self.tasks.shutdown().await;
+        self.processes.shutdown().await;
+        self.projections.shutdown().await;
+    }
+}

@@ -1,0 +1,28 @@
+//! Measurements, one JSON line each, with the baseline measured in the same run. Seeded.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its lines are the result")]
+
+use autonomos_tests::bench;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let which = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    let known = ["commands", "rebuild", "ingest", "match"];
+    let chosen: Vec<&str> = known.into_iter().filter(|name| which == "all" || which == *name).collect();
+    if chosen.is_empty() {
+        eprintln!("no bench `{which}`; there are: {}, all", known.join(", "));
+        return std::process::ExitCode::from(2);
+    }
+    for name in chosen {
+        let results = match name {
+            "commands" => bench::commands::run().await,
+            "rebuild" => bench::rebuild::run().await,
+            "ingest" => bench::ingest::run().await,
+            _ => bench::matching::run(),
+        };
+        for line in results {
+            println!("{}", serde_json::to_string(&line).unwrap_or_default());
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}

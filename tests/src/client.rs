@@ -1,0 +1,198 @@
+//! A client of the HTTP contract, thin enough that a test reads like the contract.
+
+use futures::StreamExt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        self.body
+    }
+
+    /// Where the write stands, to be waited for by a read.
+    pub fn position(&self) -> Option<String> {
+        self.headers.get("x-position").and_then(|value| value.to_str().ok()).map(str::to_owned)
+    }
+}
+
+/// One tenant's view of a server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub url: String,
+    pub token: Option<String>,
+}
+
+impl Client {
+    pub fn new(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned(), token: None }
+    }
+
+    /// Registers an organisation and signs in as its owner.
+    pub async fn registered(url: &str, organization: &str, email: &str) -> Self {
+        let mut client = Self::new(url);
+        let body = json!({ "organization": organization, "email": email, "password": "correct-horse-battery" });
+        let answer = client.post("/auth/register", body).await.expect(201);
+        client.token = answer["access_token"].as_str().map(str::to_owned);
+        client
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = if path.starts_with("/api") || path.starts_with("/.well") || path.starts_with("/health") {
+            format!("{}{path}", self.url)
+        } else {
+            format!("{}/api/v1{path}", self.url)
+        };
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Answer {
+        read(request.send().await.expect("the server answers")).await
+    }
+
+    /// An answer, or none when the connection broke.
+    pub async fn try_send(&self, request: RequestBuilder) -> Option<Answer> {
+        let response = request.send().await.ok()?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.ok()?.to_vec();
+        Some(Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default(), bytes })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// A file connection to a path.
+    pub async fn file_connection(&self, name: &str, path: &str) -> String {
+        let body = json!({ "name": name, "connector": "file", "config": { "path": path } });
+        let answer = self.post("/aam/connections", body).await.expect(201);
+        answer["id"].as_str().expect("a connection has an id").to_owned()
+    }
+
+    /// Starts a sync and waits until it has ended and its rows are shown.
+    pub async fn sync(&self, connection: &str) -> Value {
+        let started = self.post(&format!("/aam/connections/{connection}/syncs"), json!({})).await;
+        let position = started.position();
+        let sync = started.expect(202);
+        self.sync_ended(sync["sync_id"].as_str().expect("a sync has an id"), position).await
+    }
+
+    /// Waits, on the event stream, until a sync has ended and its rows are shown; the sync.
+    pub async fn sync_ended(&self, id: &str, position: Option<String>) -> Value {
+        let mut from = position.unwrap_or_default();
+        loop {
+            let ended = self.events_until(&from, |event| {
+                let kind = event["type"].as_str().unwrap_or_default();
+                event["aggregate_id"] == id && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&kind)
+            });
+            from = ended.await["position"].as_str().unwrap_or_default().to_owned();
+            self.shown(&from).await;
+            let answer = self.get(&format!("/aam/syncs/{id}?min_position={from}")).await.expect(200);
+            let status = answer["status"].as_str().unwrap_or_default();
+            if ["succeeded", "failed", "cancelled"].contains(&status) {
+                return answer;
+            }
+        }
+    }
+
+    /// Waits until the views show a position: a read that waits in vain is told to come again.
+    pub async fn shown(&self, position: &str) {
+        for _ in 0..60 {
+            match self.get(&format!("/dcl/views?min_position={position}")).await {
+                answer if answer.status == 503 => {}
+                answer => {
+                    answer.expect(200);
+                    return;
+                }
+            }
+        }
+        panic!("the views did not reach the position in five minutes");
+    }
+
+    /// Waits until a task has ended.
+    pub async fn task_ended(&self, id: &str) {
+        let done = |status: &str| ["succeeded", "failed", "dead", "cancelled"].contains(&status);
+        if done(self.get(&format!("/tasks/{id}")).await.body["status"].as_str().unwrap_or_default()) {
+            return;
+        }
+        self.events_until("", |event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            event["aggregate_id"] == id && ["TaskSucceeded", "TaskFailed", "TaskDied", "TaskCancelled"].contains(&kind)
+        })
+        .await;
+    }
+
+    /// Reads the event stream from a position until one satisfies `done`; that one.
+    pub async fn events_until(&self, from: &str, mut done: impl FnMut(&Value) -> bool) -> Value {
+        let path = if from.is_empty() { "/events/stream".to_owned() } else { format!("/events/stream?from={from}") };
+        let response = self.request(Method::GET, &path).send().await.expect("the event stream opens");
+        assert_eq!(response.status(), 200);
+        let mut body = response.bytes_stream();
+        let mut text = String::new();
+        let limit = tokio::time::Instant::now() + Duration::from_secs(180);
+        loop {
+            let chunk = tokio::time::timeout_at(limit, body.next()).await.expect("the event comes");
+            text.push_str(&String::from_utf8_lossy(&chunk.expect("the stream goes on").expect("it is readable")));
+            while let Some(end) = text.find("\n\n") {
+                let frame: String = text.drain(..end + 2).collect();
+                let data: String = frame.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+                if let Ok(event) = serde_json::from_str::<Value>(data.trim())
+                    && done(&event)
+                {
+                    return event;
+                }
+            }
+        }
+    }
+
+    /// All rows of a view, page by page.
+    pub async fn rows(&self, view: &str, query: &str) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/dcl/views/{view}?limit=1000{query}{cursor}");
+            let page = self.get(&path).await.expect(200);
+            rows.extend(page["data"].as_array().expect("a page has data").iter().cloned());
+            match page["meta"]["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    }
+}
+
+async fn read(response: Response) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let bytes = response.bytes().await.expect("the answer is whole").to_vec();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status, headers, body, bytes }
+}

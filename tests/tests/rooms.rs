@@ -1,0 +1,58 @@
+//! The rooms' arrows point one way: each room uses only what the design lets it.
+
+use cargo_metadata::MetadataCommand;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What each room may use, and what it must not link at all.
+const RULES: &[(&str, &[&str], &[&str])] = &[
+    ("domain", &[], &["tokio", "rusqlite", "sqlx", "duckdb", "axum", "reqwest", "chrono-tz", "rand"]),
+    ("log", &["domain"], &["axum", "sqlx", "duckdb", "reqwest"]),
+    ("connectors", &["domain"], &["axum", "sqlx", "rusqlite", "duckdb"]),
+    ("commands", &["domain", "log", "connectors"], &["axum", "sqlx", "duckdb"]),
+    ("projections", &["domain", "log"], &["axum", "reqwest", "calamine"]),
+    ("gateway", &["domain", "log", "connectors", "commands", "projections"], &["rusqlite", "sqlx", "duckdb"]),
+    ("tests", &["domain", "log", "connectors", "commands", "projections", "gateway"], &[]),
+];
+
+fn direct() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata");
+    let normal = |package: &cargo_metadata::Package| {
+        package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == cargo_metadata::DependencyKind::Normal)
+            .map(|dependency| dependency.name.trim_start_matches("autonomos-").to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let packages = metadata.packages.iter();
+    packages.map(|package| (package.name.trim_start_matches("autonomos-").to_owned(), normal(package))).collect()
+}
+
+#[test]
+fn arrows_between_rooms_point_one_way() {
+    let direct = direct();
+    let rooms: BTreeSet<&str> = RULES.iter().map(|(room, ..)| *room).collect();
+    assert_eq!(direct.keys().map(String::as_str).collect::<BTreeSet<_>>(), rooms, "a room without a rule");
+    for (room, may_use, must_not) in RULES {
+        for dependency in &direct[*room] {
+            if rooms.contains(dependency.as_str()) {
+                assert!(may_use.contains(&dependency.as_str()), "`{room}` must not use `{dependency}`");
+            }
+            assert!(!must_not.contains(&dependency.as_str()), "`{room}` must not know `{dependency}`");
+        }
+    }
+}
+
+#[test]
+fn there_is_one_arrow_one_sqlite_and_one_rustls() {
+    let metadata = MetadataCommand::new().exec().expect("cargo metadata");
+    for name in ["arrow", "arrow-array", "libsqlite3-sys", "rustls"] {
+        let versions: BTreeSet<String> = metadata
+            .packages
+            .iter()
+            .filter(|package| package.name.as_str() == name)
+            .map(|package| package.version.to_string())
+            .collect();
+        assert!(versions.len() <= 1, "`{name}` is there in {versions:?}");
+    }
+}
