@@ -1,0 +1,194 @@
+//! Answers: positions in headers, pages in an envelope, waiting for a position before a read.
+
+use super::{identity::Caller, problem::ApiError, state::App};
+use autonomos_commands::execute::Outcome;
+use autonomos_domain::envelope::Position;
+use autonomos_log::token::{PositionToken, TokenError};
+use autonomos_projections::{ProjectionError, read_models::rows::Page, runtime};
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// Longest wait for a read that asked for a position.
+const WAIT: Duration = Duration::from_secs(5);
+/// What most reads are answered from.
+pub(super) const READ_MODELS: &[&str] = &[runtime::READ_MODELS];
+pub(super) const VIEWS: &[&str] = &[runtime::DCL];
+pub(super) const BOTH: &[&str] = &[runtime::READ_MODELS, runtime::DCL];
+
+pub(super) const X_POSITION: HeaderName = HeaderName::from_static("x-position");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+impl App {
+    /// The token that clients get for a position.
+    pub fn token(&self, position: Position) -> String {
+        self.token_at(position, 0)
+    }
+
+    /// The token of one event of a commit.
+    pub fn token_at(&self, position: Position, event: u32) -> String {
+        PositionToken::new(self.platform.log_id(), position, event).encode()
+    }
+
+    /// A client's token, of this log.
+    pub fn position(&self, name: &str, token: &str) -> Result<PositionToken, ApiError> {
+        PositionToken::decode_for(self.platform.log_id(), token).map_err(|error| {
+            let foreign = matches!(error, TokenError::OtherLog { .. });
+            let status = if foreign { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
+            let mut problem = ApiError::invalid(format!("?{name}"), error.to_string());
+            problem.status = status;
+            problem.code = error.code();
+            problem
+        })
+    }
+
+    /// Waits, at most five seconds, until the projectors show what the caller has seen written.
+    pub async fn wait(
+        &self,
+        caller: &Caller,
+        min_position: Option<&str>,
+        projectors: &[&str],
+    ) -> Result<(), ApiError> {
+        let Some(token) = min_position else {
+            return Ok(());
+        };
+        let wanted = self.position("min_position", token)?;
+        self.platform
+            .projections
+            .wait_for(caller.tenant(), wanted.position, projectors, WAIT)
+            .await
+            .map_err(ApiError::from)
+    }
+
+    /// Where a read of these projectors stands.
+    pub fn shown(&self, caller: &Caller, projectors: &[&str]) -> String {
+        self.token(self.platform.projections.position(caller.tenant(), 0, projectors))
+    }
+}
+
+/// What every list takes.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct ListQuery {
+    /// 1 to 1000; 100 if absent.
+    pub limit: Option<usize>,
+    /// `meta.next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Waits up to five seconds until this position is shown.
+    pub min_position: Option<String>,
+}
+
+/// What a read of one thing takes.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct ReadQuery {
+    /// Waits up to five seconds until this position is shown.
+    pub min_position: Option<String>,
+}
+
+/// The limit of a list, checked.
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
+    match asked {
+        None => Ok(100),
+        Some(limit @ 1..=1000) => Ok(limit),
+        Some(other) => Err(ApiError::invalid("?limit", format!("`{other}` is not from 1 to 1000"))),
+    }
+}
+
+impl ListQuery {
+    pub(super) fn page(&self) -> Result<autonomos_projections::read_models::rows::PageRequest, ApiError> {
+        Ok(autonomos_projections::read_models::rows::PageRequest {
+            limit: limit(self.limit)?,
+            cursor: self.cursor.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Meta {
+    /// Absent on the last page.
+    pub next_cursor: Option<String>,
+    pub position: String,
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    pub meta: Meta,
+}
+
+/// A page with its position in the header too.
+pub(super) fn list<T: Serialize>(data: Vec<T>, next_cursor: Option<String>, position: String) -> Response {
+    let header = HeaderValue::from_str(&position);
+    let mut response = Json(List { data, meta: Meta { next_cursor, position } }).into_response();
+    if let Ok(header) = header {
+        response.headers_mut().insert(X_POSITION, header);
+    }
+    response
+}
+
+/// A page of read-model rows, each shown by `show`.
+pub(super) fn page<R, T: Serialize>(rows: Page<R>, position: String, show: impl Fn(R) -> T) -> Response {
+    list(rows.data.into_iter().map(show).collect(), rows.next_cursor, position)
+}
+
+/// One thing that was read.
+pub(super) fn read<T: Serialize>(body: &T, position: &str) -> Response {
+    with_position(Json(body).into_response(), position)
+}
+
+pub(super) fn with_position(mut response: Response, position: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(position) {
+        response.headers_mut().insert(X_POSITION, value);
+    }
+    response
+}
+
+/// The answer to a write: where it stands, and whether it is a repetition.
+pub(super) fn written<T: Serialize>(app: &App, status: StatusCode, body: &T, outcome: &Outcome) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    if let Some(position) = outcome.position {
+        response = with_position(response, &app.token(position));
+    }
+    if outcome.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+impl From<ProjectionError> for ApiError {
+    fn from(error: ProjectionError) -> Self {
+        use ProjectionError as E;
+        let status = match &error {
+            E::UnknownEntity { .. } | E::UnknownProjector { .. } => StatusCode::NOT_FOUND,
+            E::UnknownField { .. }
+            | E::BadValue { .. }
+            | E::BadCursor
+            | E::QueryRefused(_)
+            | E::QueryFailed(_)
+            | E::QueryTimeout { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::WaitTimeout { .. } | E::Parked { .. } | E::RolledBack { .. } | E::Stopped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            E::NotParked { .. } | E::AlreadyRebuilding { .. } | E::Fenced { .. } => StatusCode::CONFLICT,
+            E::Store(_) | E::Views(_) | E::Payload(_) | E::Log { .. } | E::Export(_) => {
+                let mut internal = Self::internal(&error);
+                internal.code = error.code();
+                return internal;
+            }
+        };
+        let mut api = Self::new(status, error.code(), error.to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            api.retry_after = Some(1);
+        }
+        api
+    }
+}
