@@ -128,3 +128,60 @@ fn context(commit: &StoredCommit, index: usize, part: u8) -> [u8; 25] {
     let version = commit.header.first_version + index as u64;
     seal_context(commit.header.key.aggregate_id, version, part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec, conformance::MemoryKeys};
+    use autonomos_domain::{
+        aggregates::task::TaskEvent,
+        envelope::{Actor, AggregateKey, AggregateType, CommitHeader, Position},
+        ids::CommandId,
+    };
+
+    fn commit(key_id: u64, tenant: TenantId, events: Vec<StoredEvent>) -> StoredCommit {
+        let header = CommitHeader {
+            key: AggregateKey {
+                tenant,
+                aggregate_type: AggregateType::Task,
+                aggregate_id: Uuid::from_u128(1),
+            },
+            first_version: 4,
+            command_id: CommandId(Uuid::from_u128(2)),
+            request_hash: None,
+            actor: Actor::System("test".to_owned()),
+            correlation_id: Uuid::from_u128(3),
+            causation_id: None,
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            key_id,
+            prev_hash: Some("00".repeat(32)),
+            origin: None,
+        };
+        let bytes = codec::encode(&header, &events).unwrap();
+        let (header, events) = codec::decode(&bytes).unwrap();
+        let position = Position { cell: 0, sequence: 1 };
+        let hash = codec::content_hash(&bytes);
+        StoredCommit { position, header, events, hash, running_hash: hash, bytes }
+    }
+
+    #[test]
+    fn events_open_as_they_were_sealed_and_nowhere_else() {
+        let ring = MemoryKeys::default();
+        let tenant = TenantId(Uuid::from_u128(9));
+        let event = TaskEvent::TaskStarted { attempt: 1, worker: "w".to_owned() };
+        let aggregate_id = Uuid::from_u128(1);
+        for key_id in [0, ring.payload_key(tenant).unwrap()] {
+            let mut stored = seal_event(&ring, tenant, aggregate_id, key_id, 4, &event).unwrap();
+            let batch_key = ring.batch_keys(tenant, 1).unwrap()[0];
+            stored.body = Some(seal_body(&ring, tenant, aggregate_id, batch_key, 4, b"rows").unwrap());
+            let stored = commit(key_id, tenant, vec![stored.clone(), stored]);
+            assert_eq!(open_event::<TaskEvent>(&ring, &stored, 0).unwrap(), event);
+            assert_eq!(open_json(&ring, &stored, 0).unwrap(), serde_json::to_value(&event).unwrap());
+            assert_eq!(open_body(&ring, &stored, 0).unwrap(), b"rows"[..]);
+            assert!(matches!(open_body(&ring, &stored, 1), Err(EventError::Seal(SealError::Altered { .. }))));
+            assert!(matches!(open_json(&ring, &stored, 2), Err(EventError::NoEvent { index: 2 })));
+            ring.destroy(tenant, Some(batch_key)).unwrap();
+            assert!(open_body(&ring, &stored, 0).unwrap_err().is_shredded());
+        }
+    }
+}
