@@ -1,4 +1,11 @@
 //! Connectors: the port and the sources behind it. A connector knows nothing of the log.
 
 pub mod error;
+pub mod file;
 pub mod port;
+pub mod registry;
+
+pub use error::ConnectorError;
+pub use file::{FileConnector, FileScope};
+pub use port::{Connector, ConnectorInfo, ReadEvent};
+pub use registry::{ConnectScope, Registry};

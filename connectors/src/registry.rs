@@ -1,0 +1,72 @@
+//! The catalogue of connectors: what can be connected, and how a configuration becomes a source.
+//! What isn't built isn't listed.
+
+use crate::error::ConnectorError;
+use crate::file::{self, FileConnector, FileScope};
+use crate::port::{Capabilities, Connector, ConnectorInfo};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a tenant's connections may reach on this installation.
+#[derive(Clone, Default)]
+pub struct ConnectScope {
+    pub file: FileScope,
+}
+
+/// All connectors that this build holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Registry;
+
+impl Registry {
+    pub const fn new() -> Self {
+        Self
+    }
+
+    /// The connectors as the API and the screen show them.
+    pub fn catalogue(&self) -> Vec<ConnectorInfo> {
+        vec![ConnectorInfo {
+            id: file::CONNECTOR_ID,
+            name: "Files",
+            config_schema: file::config_schema(),
+            capabilities: Capabilities { full: true, incremental: true, cdc: false, deletes: true },
+        }]
+    }
+
+    /// A source from the id of its connector and its configuration.
+    pub fn connect(
+        &self,
+        connector: &str,
+        config: &Value,
+        scope: &ConnectScope,
+    ) -> Result<Arc<dyn Connector>, ConnectorError> {
+        match connector {
+            file::CONNECTOR_ID => Ok(Arc::new(FileConnector::new(config, scope.file.clone())?)),
+            unknown => {
+                let known: Vec<&str> = self.catalogue().iter().map(|info| info.id).collect();
+                Err(ConnectorError::Configuration {
+                    code: "AOS-0201",
+                    field: "/connector".to_owned(),
+                    message: format!(
+                        "there is no connector `{unknown}`: use one of `{}`",
+                        known.join("`, `")
+                    ),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_unknown_connector_is_named_with_the_list_of_known_ones() {
+        let Err(error) = Registry::new().connect("fax", &json!({}), &ConnectScope::default()) else {
+            panic!("`fax` must not connect")
+        };
+        assert_eq!(error.code(), "AOS-0201");
+        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`");
+    }
+}
