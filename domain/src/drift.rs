@@ -1,9 +1,14 @@
 //! Drift: what changed between two versions of a stream, how bad it is, and what shows it.
 
+pub mod adapt;
 pub mod calibrate;
 pub mod classify;
+mod columns;
+mod compare;
 pub mod fingerprint;
 pub mod guard;
+mod names;
+mod partners;
 pub mod profile;
 mod profiler;
 mod sketch;
