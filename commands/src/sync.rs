@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use autonomos_connectors::{error::ConnectorError, port::Connector};
 use autonomos_domain::{
     aggregates::{
-        connection::{Connection, ConnectionCommand},
+        connection::{Connection, ConnectionCommand, ConnectionStatus},
         sync::{Sync, SyncCommand},
     },
     envelope::Actor,
@@ -142,7 +142,7 @@ impl SyncRunner {
 
     async fn run_sync(&self, run: &Run) -> Result<Value, SyncError> {
         let connection = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.state;
-        if !connection.is_active() {
+        if connection.name.is_empty() || connection.status == ConnectionStatus::Deleted {
             return Err(SyncError::Command(CommandError::NotFound {
                 what: "connection",
                 id: run.connection_id.to_string(),
@@ -150,7 +150,7 @@ impl SyncRunner {
         }
         let connector = self.connectors.connect(run.tenant, &connection.connector, &connection.config)?;
         let discovered = connector.discover(run.task.cancel.clone()).await?;
-        let selections = selections(&connection.streams, &discovered);
+        let selections = selections(&connection.selected, &discovered);
         schema::streams_gone(run, &connection, &discovered).await?;
         let version = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.version;
         self.commands

@@ -6,7 +6,7 @@ use autonomos_domain::{
     aggregates::{
         connection::Connection,
         mapping::{Mapping, MappingCommand},
-        ontology::OntologyAggregate,
+        ontology::TenantOntology,
         stream_schema::{StreamSchema, StreamSchemaCommand},
         tenant::Tenant,
     },
@@ -16,8 +16,8 @@ use autonomos_domain::{
     },
     ids::{DriftId, FeedId, RepairId},
     mapping::{MappingContent, MappingOrigin},
-    ontology::{Ontology, default_ontology},
-    repair::impacts,
+    ontology::Ontology,
+    repair::impacts_on,
     schema::{DiscoveredStream, StreamSelection, StreamShape},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -47,7 +47,7 @@ pub(super) async fn settle(
     }
     let state = known.state;
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?.state;
-    let content = mapping.content_for(state.current);
+    let content = mapping.bound(state.current).map(|(_, content)| content);
     let Some(current) = state.versions.get(&state.current) else {
         return begin(run, selection, arriving).await;
     };
@@ -89,23 +89,10 @@ pub(super) async fn record(
         record_schema(run, selection, before.version, same, shape, findings).await?;
         return Ok(current);
     }
-    // A change of values alone keeps the shape; the rows before and after it still need mappings
-    // of their own, so it makes a version whose fingerprint says which change led to it.
-    let fingerprint = if findings.iter().any(|finding| is_value_drift(finding.kind)) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(shape_fingerprint.as_bytes());
-        hasher.update(known.map(|known| known.fingerprint.as_bytes()).unwrap_or_default());
-        for finding in &findings {
-            hasher.update(finding.id.0.as_bytes());
-        }
-        hasher.finalize().to_hex().to_string()
-    } else {
-        shape_fingerprint
-    };
-    record_schema(run, selection, before.version, fingerprint, shape, findings.clone()).await?;
+    record_schema(run, selection, before.version, shape_fingerprint, shape, findings.clone()).await?;
     let version = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state.current;
     if version != current {
-        follow(run, selection, version, &findings).await?;
+        follow(run, selection, current, version, &findings).await?;
     }
     Ok(version)
 }
@@ -138,20 +125,19 @@ async fn record_schema(
 async fn follow(
     run: &Run,
     selection: &StreamSelection,
+    from_version: u32,
     version: u32,
     findings: &[DriftFinding],
 ) -> Result<(), SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
-    let Some(content) = mapping.state.latest() else {
+    let Some((_, content)) = mapping.state.bound(from_version) else {
         return Ok(());
     };
     let tenant = run.commands.load::<Tenant>(run.tenant, run.tenant.0).await?.state;
     let ontology = ontology(run).await?;
-    let protected = content
-        .entity
-        .as_deref()
-        .and_then(|entity| ontology.entity(entity))
+    let entity = content.entity.as_deref().and_then(|entity| ontology.entity(entity));
+    let protected = entity
         .map(|entity| entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect())
         .unwrap_or_default();
     let step = format!("{version}/{}", mapping.version);
@@ -162,7 +148,8 @@ async fn follow(
             feed,
             MappingCommand::FollowSchema {
                 schema_version: version,
-                impacts: impacts(content, findings),
+                from_version,
+                impacts: impacts_on(entity, content, findings),
                 policy: tenant.policy,
                 mode: tenant.mode,
                 protected_targets: protected,
@@ -221,7 +208,7 @@ pub(super) async fn streams_gone(
     discovered: &[DiscoveredStream],
 ) -> Result<(), SyncError> {
     let offered: BTreeSet<&str> = discovered.iter().map(|stream| stream.name.as_str()).collect();
-    for gone in connection.discovered.iter().filter(|stream| !offered.contains(stream.name.as_str())) {
+    for gone in connection.discovered.iter().flatten().filter(|stream| !offered.contains(stream.name.as_str())) {
         let feed = feed_uuid(run.connection_id, &gone.name);
         let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
         let Some(current) = known.state.versions.get(&known.state.current) else {
@@ -253,8 +240,7 @@ pub(super) async fn streams_gone(
 }
 
 async fn ontology(run: &Run) -> Result<Ontology, SyncError> {
-    let own = run.commands.load::<OntologyAggregate>(run.tenant, run.tenant.0).await?.state;
-    Ok(own.current().cloned().unwrap_or_else(default_ontology))
+    Ok(run.commands.load::<TenantOntology>(run.tenant, run.tenant.0).await?.state.in_force())
 }
 
 /// Columns that the mapping reads, its key among them.
@@ -264,16 +250,4 @@ fn mapped_columns(content: Option<&MappingContent>) -> BTreeSet<String> {
     };
     let sources = content.fields.iter().flat_map(|line| line.sources().map(str::to_owned));
     sources.chain(content.key.iter().cloned()).collect()
-}
-
-/// Drift that the names and types of the fields do not show.
-fn is_value_drift(kind: DriftKind) -> bool {
-    matches!(
-        kind,
-        DriftKind::UnitChanged
-            | DriftKind::FormatChanged
-            | DriftKind::MeaningChanged
-            | DriftKind::EnumChanged
-            | DriftKind::FieldsSwapped
-    )
 }

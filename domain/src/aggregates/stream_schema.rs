@@ -79,6 +79,7 @@ pub enum StreamSchemaCommand {
         shape: StreamShape,
         findings: Vec<DriftFinding>,
     },
+    /// With `open`: what had put it right was taken back.
     ResolveDrift {
         drift_id: DriftId,
         status: DriftStatus,
@@ -114,11 +115,16 @@ pub struct StreamSchema {
     pub current: u32,
     pub versions: BTreeMap<u32, SchemaVersion>,
     pub open: BTreeMap<DriftId, OpenDrift>,
+    /// Drifts put right lately: taking their repair back opens them again.
+    pub resolved: BTreeMap<DriftId, OpenDrift>,
     pub profile: Option<StreamProfile>,
 }
 stored_aggregate!(StreamSchema, StreamSchema, StreamSchemaCommand, StreamSchemaEvent);
 
 impl StreamSchema {
+    /// Drifts put right that are remembered, for a roll-back.
+    const RESOLVED_KEPT: usize = 200;
+
     /// What the command would change; nothing is changed by asking.
     pub fn decide(&self, command: StreamSchemaCommand) -> Result<Vec<StreamSchemaEvent>, Error> {
         match command {
@@ -134,8 +140,14 @@ impl StreamSchema {
                 limits::count("drift findings of one read", findings.len(), limits::FINDINGS_PER_READ)?;
                 self.schema_record(connection_id, stream, fingerprint, shape, findings)
             }
-            StreamSchemaCommand::ResolveDrift { status: DriftStatus::Open, .. } => {
-                Err(Error::invalid("/status", "`open` resolves nothing"))
+            StreamSchemaCommand::ResolveDrift { drift_id, status: DriftStatus::Open } => {
+                if self.open.contains_key(&drift_id) {
+                    return Ok(Vec::new());
+                }
+                if !self.resolved.contains_key(&drift_id) {
+                    return Err(Error::not_found("drift", drift_id));
+                }
+                Ok(vec![StreamSchemaEvent::DriftResolved { drift_id, status: DriftStatus::Open }])
             }
             StreamSchemaCommand::ResolveDrift { drift_id, status } => {
                 if !self.open.contains_key(&drift_id) {
@@ -281,8 +293,18 @@ impl StreamSchema {
                     drift.occurrences = occurrences;
                 }
             }
+            StreamSchemaEvent::DriftResolved { drift_id, status: DriftStatus::Open } => {
+                if let Some(drift) = self.resolved.remove(&drift_id) {
+                    self.open.insert(drift_id, drift);
+                }
+            }
             StreamSchemaEvent::DriftResolved { drift_id, .. } => {
-                self.open.remove(&drift_id);
+                if let Some(drift) = self.open.remove(&drift_id) {
+                    self.resolved.insert(drift_id, drift);
+                }
+                while self.resolved.len() > Self::RESOLVED_KEPT {
+                    self.resolved.pop_first();
+                }
             }
             StreamSchemaEvent::ProfileRecorded { profile, .. } => self.profile = Some(profile),
         }
