@@ -1,0 +1,153 @@
+// Every call of the contract this screen makes, by its resource.
+
+import { request, send, upload, type Query } from "./client";
+import type * as t from "./types";
+
+const v1 = "/api/v1";
+const get = <T>(path: string, query?: Query, signal?: AbortSignal) =>
+  request<T>("GET", v1 + path, { query, signal });
+const post = <T>(path: string, body?: unknown) => request<T>("POST", v1 + path, { body });
+const put = <T>(path: string, body: unknown) => request<T>("PUT", v1 + path, { body });
+const patch = <T>(path: string, body: unknown) => request<T>("PATCH", v1 + path, { body });
+const remove = (path: string) => request<void>("DELETE", v1 + path);
+const id = encodeURIComponent;
+
+export const auth = {
+  register: (body: { organization: string; email: string; password: string }) =>
+    request<t.Tokens>("POST", `${v1}/auth/register`, { body, anonymous: true }),
+  login: (body: { email: string; password: string }) =>
+    request<t.Tokens>("POST", `${v1}/auth/login`, { body, anonymous: true }),
+  logout: (refreshToken: string) => post<void>("/auth/logout", { refresh_token: refreshToken }),
+};
+
+export const users = {
+  list: () => get<t.Page<t.User>>("/users"),
+  create: (body: { email: string; password: string; role: t.Role }) => post<t.User>("/users", body),
+  setRole: (userId: string, role: t.Role) => patch<t.User>(`/users/${id(userId)}`, { role }),
+  remove: (userId: string) => remove(`/users/${id(userId)}`),
+};
+
+export const apiKeys = {
+  list: () => get<t.Page<t.ApiKey>>("/api-keys"),
+  create: (body: { name: string; role: t.Role }) =>
+    post<t.ApiKey & { key?: string; secret?: string; token?: string }>("/api-keys", body),
+  revoke: (keyId: string) => remove(`/api-keys/${id(keyId)}`),
+};
+
+export const connectors = { list: () => get<t.Page<t.Connector>>("/aam/connectors") };
+
+export const connections = {
+  list: () => get<t.Page<t.Connection>>("/aam/connections", { limit: 1000 }),
+  get: (connectionId: string) => get<t.Connection>(`/aam/connections/${id(connectionId)}`),
+  create: (body: { name: string; connector: string; config: Record<string, unknown> }) =>
+    post<t.Connection>("/aam/connections", body),
+  update: (connectionId: string, body: { name?: string; config?: Record<string, unknown> }) =>
+    patch<t.Connection>(`/aam/connections/${id(connectionId)}`, body),
+  remove: (connectionId: string) => remove(`/aam/connections/${id(connectionId)}`),
+  test: (connectionId: string) =>
+    post<t.TestResult>(`/aam/connections/${id(connectionId)}/test`, {}),
+  discover: (connectionId: string) =>
+    post<{ streams: t.DiscoveredStream[] }>(`/aam/connections/${id(connectionId)}/discover`, {}),
+  selectStreams: (connectionId: string, streams: t.StreamSelection[]) =>
+    put<unknown>(`/aam/connections/${id(connectionId)}/streams`, { streams }),
+  sync: (connectionId: string) =>
+    post<{ task_id: string; sync_id: string }>(`/aam/connections/${id(connectionId)}/syncs`, {}),
+  schemas: (connectionId: string) =>
+    get<t.Page<t.SchemaVersion>>(`/aam/connections/${id(connectionId)}/schemas`, { limit: 1000 }),
+};
+
+export const syncs = {
+  list: (query: { connection_id?: string; limit?: number; cursor?: string }) =>
+    get<t.Page<t.Sync>>("/aam/syncs", query),
+  get: (syncId: string) => get<t.Sync>(`/aam/syncs/${id(syncId)}`),
+};
+
+export const drift = {
+  list: (query: { connection_id?: string; status?: string; limit?: number; cursor?: string }) =>
+    get<t.Page<t.Drift>>("/aam/drift", query),
+};
+
+export const mappings = {
+  list: (query: { connection_id?: string; stream?: string }) =>
+    get<t.Page<t.Mapping>>("/aam/mappings", { limit: 1000, ...query }),
+  revise: (mappingId: string, body: t.MappingContent) =>
+    put<t.Mapping>(`/aam/mappings/${id(mappingId)}`, body),
+};
+
+export const repairs = {
+  list: (query: { status?: string; connection_id?: string; limit?: number; cursor?: string }) =>
+    get<t.Page<t.Repair>>("/aam/repairs", query),
+  get: (repairId: string) => get<t.Repair>(`/aam/repairs/${id(repairId)}`),
+  approve: (repairId: string, mapping?: t.MappingContent) =>
+    post<t.Repair>(`/aam/repairs/${id(repairId)}/approve`, mapping ? { mapping } : {}),
+  reject: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/reject`, {}),
+  rollBack: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/rollback`, {}),
+};
+
+export const quarantine = {
+  list: (query: { connection_id?: string; stream?: string; limit?: number; cursor?: string }) =>
+    get<t.Page<t.QuarantineItem>>("/aam/quarantine", query),
+};
+
+export const policy = {
+  get: () => get<t.RepairPolicy>("/aam/policy"),
+  set: (body: t.RepairPolicy) => put<t.RepairPolicy>("/aam/policy", body),
+};
+export const autonomy = {
+  get: () => get<{ mode: t.AutonomyMode }>("/aoa/autonomy"),
+  set: (mode: t.AutonomyMode) => put<{ mode: t.AutonomyMode }>("/aoa/autonomy", { mode }),
+};
+
+export const uploads = {
+  list: () => get<t.Page<t.Upload>>("/uploads"),
+  send: (file: File, onProgress: (sent: number, total: number) => void, signal?: AbortSignal) =>
+    upload<t.Upload>(`${v1}/uploads?filename=${id(file.name)}`, file, onProgress, signal),
+};
+
+export const dcl = {
+  ontology: () => get<t.Ontology>("/dcl/ontology"),
+  views: () => get<t.Page<t.ViewSummary & { name?: string; count?: number }>>("/dcl/views"),
+  rows: (entity: string, query: Query, signal?: AbortSignal) =>
+    get<t.Page<t.ViewRow>>(`/dcl/views/${id(entity)}`, query, signal),
+  row: (entity: string, rowId: string, query: Query) =>
+    get<t.ViewRow>(`/dcl/views/${id(entity)}/${id(rowId)}`, query),
+  lineage: (entity: string, rowId: string, query: Query) =>
+    get<{ fields?: t.FieldLineage[] | Record<string, Omit<t.FieldLineage, "field">> }>(
+      `/dcl/views/${id(entity)}/${id(rowId)}/lineage`,
+      query,
+    ),
+  graph: () => get<t.Graph>("/dcl/graph"),
+  /** The file itself, as the server streams it. */
+  async export(entity: string, format: string, query: Query): Promise<Blob> {
+    const parameters = new URLSearchParams({ format });
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined && value !== null && value !== "")
+        parameters.set(name, String(value));
+    }
+    const response = await send("GET", `${v1}/dcl/views/${id(entity)}/export?${parameters}`, {});
+    return response.blob();
+  },
+};
+
+export const tasks = {
+  list: (query: { status?: string; limit?: number; cursor?: string }) =>
+    get<t.Page<t.Task>>("/tasks", query),
+  get: (taskId: string) => get<t.Task>(`/tasks/${id(taskId)}`),
+  log: (taskId: string) => get<t.Page<t.TaskLogLine>>(`/tasks/${id(taskId)}/log`),
+  cancel: (taskId: string) => post<t.Task>(`/tasks/${id(taskId)}/cancel`, {}),
+  retry: (taskId: string) => post<t.Task>(`/tasks/${id(taskId)}/retry`, {}),
+};
+
+export const history = {
+  list: (query: Query) => get<t.Page<t.LogEvent>>("/history", query),
+  verify: () => get<t.VerifyReport>("/history/verify"),
+};
+
+export const projections = {
+  list: () => get<t.Page<t.Projection>>("/ops/projections"),
+  rebuild: (name: string) => post<unknown>(`/ops/projections/${id(name)}/rebuild`, {}),
+};
+
+export const events = {
+  ticket: () => post<{ ticket: string; expires_in: number }>("/events/ticket", {}),
+};

@@ -1,0 +1,384 @@
+// The shapes of the HTTP contract this screen relies on.
+
+export interface Page<T> {
+  data: T[];
+  meta?: { next_cursor?: string | null; position?: string | null; total?: number | null };
+}
+
+export type Role = "viewer" | "editor" | "admin" | "owner";
+
+export interface User {
+  id: string;
+  email: string;
+  role: Role;
+  created_at?: string;
+}
+export interface Tenant {
+  id: string;
+  name: string;
+}
+export interface Tokens {
+  user: User;
+  tenant: Tenant;
+  access_token: string;
+  refresh_token: string;
+  expires_in: number;
+}
+export interface ApiKey {
+  id: string;
+  name: string;
+  prefix: string;
+  role: Role;
+  created_at?: string;
+  expires_at?: string | null;
+}
+
+export interface JsonSchema {
+  type?: string | string[];
+  title?: string;
+  description?: string;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  enum?: unknown[];
+  const?: unknown;
+  oneOf?: JsonSchema[];
+  anyOf?: JsonSchema[];
+  default?: unknown;
+  examples?: unknown[];
+  pattern?: string;
+  format?: string;
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  writeOnly?: boolean;
+  order?: number;
+  items?: JsonSchema;
+}
+export interface Connector {
+  id: string;
+  name: string;
+  description?: string;
+  config_schema: JsonSchema;
+  capabilities?: Record<string, unknown> | string[];
+}
+
+export type SyncMode = "full" | "incremental" | "cdc";
+export interface StreamSelection {
+  name: string;
+  sync_mode?: SyncMode | null;
+  cursor_field?: string | null;
+  primary_key?: string[] | null;
+  entity?: string | null;
+  priority?: number;
+}
+export interface Connection {
+  id: string;
+  name: string;
+  connector: string;
+  status: string;
+  config?: Record<string, unknown>;
+  streams?: StreamSelection[] | null;
+  selected_streams?: StreamSelection[] | null;
+  message?: string | null;
+  last_tested_at?: string | null;
+  last_synced_at?: string | null;
+  last_sync?: Sync | null;
+  created_at?: string;
+  updated_at?: string;
+}
+export interface TestStep {
+  name: string;
+  passed: boolean;
+  message?: string | null;
+}
+export interface TestResult {
+  ok: boolean;
+  latency_ms: number;
+  message: string;
+  steps?: TestStep[];
+}
+export interface StreamField {
+  name: string;
+  type: string;
+  nullable: boolean;
+  format?: string | null;
+}
+export interface DiscoveredStream {
+  name: string;
+  fields: StreamField[];
+  primary_key: string[];
+  cursor_fields: string[];
+  sync_modes: SyncMode[];
+  estimated_rows?: number | null;
+}
+
+export type SyncStatus = "queued" | "running" | "succeeded" | "failed" | "cancelled";
+export interface SyncStream {
+  name: string;
+  status?: string;
+  rows_read: number;
+  rows_canonical?: number | null;
+  rows_quarantined?: number | null;
+  bytes?: number;
+  total_rows?: number | null;
+  error?: string | ErrorDetail | null;
+}
+export interface ErrorDetail {
+  code?: string;
+  message?: string;
+}
+export interface Sync {
+  id: string;
+  connection_id: string;
+  task_id?: string;
+  status: SyncStatus;
+  streams: SyncStream[];
+  requested_at?: string | null;
+  started_at?: string | null;
+  finished_at?: string | null;
+  error?: string | ErrorDetail | null;
+}
+
+export interface SchemaVersion {
+  stream: string;
+  version: number;
+  fingerprint: string;
+  fields: StreamField[];
+  primary_key?: string[];
+  first_seen_at: string;
+}
+
+export interface Evidence {
+  signal: string;
+  score: number;
+  detail: string;
+}
+export interface DriftSide {
+  fields?: StreamField[];
+  samples?: string[];
+  summary?: string | null;
+}
+export interface Drift {
+  id: string;
+  connection_id: string;
+  stream: string;
+  kind: string;
+  field: string | null;
+  before?: DriftSide | null;
+  after?: DriftSide | null;
+  severity: "info" | "warning" | "critical";
+  confidence?: number;
+  evidence?: Evidence[];
+  status: string;
+  detected_at: string;
+}
+
+export type Transform = { op: string } & Record<string, unknown>;
+export interface MappingField {
+  source: string;
+  also?: string[];
+  target: string;
+  transform: Transform;
+  confidence: number;
+  origin: string;
+  evidence?: Evidence[];
+}
+export interface MappingContent {
+  entity: string | null;
+  key: string[];
+  fields: MappingField[];
+}
+export interface Mapping extends MappingContent {
+  id: string;
+  connection_id?: string;
+  stream: string;
+  version: number;
+}
+
+export type Overlap = {
+  result: "agrees" | "objects" | "unknown";
+  compared: number;
+  disagreeing?: number;
+};
+export interface RepairChange {
+  drift_id: string;
+  old_source: string;
+  new_sources: string[];
+  adapt?: Transform | null;
+  probability: number;
+  evidence: Evidence[];
+  overlap: Overlap;
+}
+export interface Repair {
+  id: string;
+  connection_id: string;
+  stream: string;
+  entity?: string | null;
+  drift_ids?: string[];
+  drift_id?: string;
+  status: string;
+  confidence: number;
+  proposal: { changes: RepairChange[]; mapping?: MappingContent | null };
+  drifts?: Partial<Drift>[];
+  created_at: string;
+  decided_at?: string | null;
+  decided_by?: string | null;
+}
+
+export interface OntologyField {
+  name: string;
+  type: string;
+  semantic?: string;
+  description?: string;
+  unit?: string | null;
+  references?: string | null;
+  protected?: boolean;
+}
+export interface OntologyEntity {
+  name: string;
+  plural: string;
+  description?: string;
+  fields: OntologyField[];
+}
+export interface Ontology {
+  version: number;
+  entities: OntologyEntity[];
+}
+
+export interface ViewSummary {
+  entity: string;
+  plural?: string;
+  rows: number;
+  description?: string;
+  sources?: number;
+  held?: number;
+  updated_at?: string | null;
+}
+export interface RowSource {
+  connection_id: string;
+  stream: string;
+  source_id: string;
+}
+export type ViewRow = {
+  id: string;
+  _sources?: RowSource[];
+  _updated_at?: string;
+  _held?: string[];
+  _extra?: Record<string, unknown>;
+} & Record<string, unknown>;
+
+export interface FieldLineage {
+  field: string;
+  value?: unknown;
+  connection_id?: string | null;
+  stream?: string | null;
+  source_id?: string | null;
+  batch?: string | number | null;
+  row?: number | null;
+  column?: string | string[] | null;
+  raw?: unknown;
+  mapping_version?: number | null;
+  schema_version?: number | null;
+  rule?: string | null;
+  position?: string | null;
+  recorded_at?: string | null;
+  held?: boolean;
+}
+
+export interface GraphNode {
+  id: string;
+  kind: "source" | "stream" | "entity" | "agent";
+  label: string;
+}
+export interface GraphEdge {
+  from: string;
+  to: string;
+  kind?: string;
+  fields?: number | string[] | null;
+  confidence?: number | null;
+}
+export interface Graph {
+  nodes: GraphNode[];
+  edges: GraphEdge[];
+}
+
+export interface Task {
+  id: string;
+  action: string;
+  status: string;
+  payload?: Record<string, unknown>;
+  attempt?: number;
+  max_retries?: number;
+  progress?: { done?: number; total?: number | null; note?: string } | null;
+  created_at?: string;
+  started_at?: string | null;
+  finished_at?: string | null;
+  error?: string | ErrorDetail | null;
+  result?: unknown;
+}
+export interface TaskLogLine {
+  at?: string;
+  recorded_at?: string;
+  type?: string;
+  level?: string;
+  message?: string;
+  payload?: unknown;
+}
+
+export type Actor = string | { kind: string; id?: string; name?: string; email?: string };
+export interface LogEvent {
+  position: string;
+  type: string;
+  aggregate_type: string;
+  aggregate_id: string;
+  version: number;
+  recorded_at: string;
+  actor?: Actor;
+  payload: Record<string, unknown>;
+  correlation_id?: string;
+  causation_id?: string | null;
+  before?: unknown;
+  after?: unknown;
+}
+export interface VerifyReport {
+  ok: boolean;
+  commits_checked: number;
+  broken?: unknown[];
+}
+
+export interface Projection {
+  name: string;
+  version: number | string;
+  generation?: number | string;
+  position?: string | number | null;
+  lag: number;
+  status: string;
+  poisoned?: unknown;
+}
+export interface QuarantineItem {
+  id?: string;
+  connection_id?: string;
+  stream?: string;
+  entity?: string | null;
+  field?: string | null;
+  target?: string | null;
+  column?: string | null;
+  source_id?: string | null;
+  value?: unknown;
+  code?: string;
+  reason?: string;
+  count?: number;
+}
+export interface Upload {
+  id: string;
+  file_name: string;
+  bytes: number;
+  content_hash?: string;
+  uploaded_at?: string;
+}
+export type AutonomyMode = "observe" | "recommend" | "approve_to_act" | "auto";
+export interface RepairPolicy {
+  automatic_from: number;
+  ask_from: number;
+}

@@ -1,0 +1,141 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { RotateCw, ServerCog } from "lucide-react";
+import { useState } from "react";
+import { toast } from "sonner";
+import * as calls from "@/api/calls";
+import { q } from "@/api/queries";
+import type { Projection } from "@/api/types";
+import { count, humanize } from "@/lib/format";
+import { Button } from "@/ui/button";
+import { Card, CardHead, Empty, Facts, SkeletonRows, Status } from "@/ui/display";
+import { errorText, ErrorState } from "@/ui/error";
+import { Confirm } from "@/ui/overlay";
+import { Freshness, PageHead } from "@/ui/page";
+
+export function Operations() {
+  const client = useQueryClient();
+  const projections = useQuery({ ...q.projections(), refetchInterval: 5000 });
+  const [asking, setAsking] = useState<string | null>(null);
+  const rebuild = useMutation({
+    mutationFn: (name: string) => calls.projections.rebuild(name),
+    onSuccess: (_, name) => {
+      void client.invalidateQueries({ queryKey: ["projections"] });
+      toast.success(`${humanize(name)} is being rebuilt`, {
+        description: "What you see stays until the new one is ready.",
+      });
+    },
+    onError: (error) =>
+      toast.error("The rebuild could not start", { description: errorText(error) }),
+  });
+  return (
+    <>
+      <PageHead
+        title="Operations"
+        intro="Every table on this screen is a projection of the log; here is how far each one is, and how to build it again."
+        actions={
+          <Freshness updatedAt={projections.dataUpdatedAt} fetching={projections.isFetching} />
+        }
+      />
+      {projections.isPending ? (
+        <Card>
+          <SkeletonRows />
+        </Card>
+      ) : projections.isError ? (
+        <ErrorState error={projections.error} retry={() => void projections.refetch()} />
+      ) : projections.data.length === 0 ? (
+        <Card>
+          <Empty icon={ServerCog} title="No projection is running here" />
+        </Card>
+      ) : (
+        <ul className="grid gap-4 md:gap-6 lg:grid-cols-2">
+          {projections.data.map((projection) => (
+            <ProjectionCard
+              key={projection.name}
+              projection={projection}
+              busy={rebuild.isPending && rebuild.variables === projection.name}
+              onRebuild={() => setAsking(projection.name)}
+            />
+          ))}
+        </ul>
+      )}
+      <Confirm
+        open={asking !== null}
+        onOpenChange={(open) => !open && setAsking(null)}
+        title={`Rebuild ${humanize(asking ?? "")}?`}
+        action="Rebuild"
+        onConfirm={() => asking && rebuild.mutate(asking)}
+      >
+        It is filled again from the log beside the present one, and takes its place when it has
+        caught up. Nothing is lost; it costs time and disk meanwhile.
+      </Confirm>
+    </>
+  );
+}
+
+function ProjectionCard({
+  projection,
+  busy,
+  onRebuild,
+}: {
+  projection: Projection;
+  busy: boolean;
+  onRebuild: () => void;
+}) {
+  return (
+    <Card as="li" aria-label={projection.name}>
+      <CardHead
+        title={
+          <span className="flex flex-wrap items-center gap-3">
+            {humanize(projection.name)} <Status of={projection.status} />
+          </span>
+        }
+      >
+        <Button small busy={busy} onClick={onRebuild}>
+          <RotateCw aria-hidden className="size-4" /> Rebuild
+        </Button>
+      </CardHead>
+      <div className="p-4 md:px-6 md:pb-6">
+        <Facts
+          items={[
+            [
+              "Behind the log",
+              <span key="lag" className="data">
+                {projection.lag === 0
+                  ? "nothing"
+                  : `${count(projection.lag)} ${projection.lag === 1 ? "commit" : "commits"}`}
+              </span>,
+            ],
+            [
+              "Version",
+              <span key="version" className="data">
+                {projection.version}
+              </span>,
+            ],
+            [
+              "Generation",
+              <span key="generation" className="data">
+                {projection.generation ?? "–"}
+              </span>,
+            ],
+            [
+              "Position",
+              <span key="position" className="data break-all">
+                {projection.position ?? "–"}
+              </span>,
+            ],
+          ]}
+        />
+        {projection.poisoned ? (
+          <div role="alert" className="mt-4 rounded-xl bg-danger-soft p-3 text-sm">
+            <p className="font-bold text-danger">It stopped at an event it could not apply</p>
+            <pre className="mt-1 overflow-x-auto text-xs break-words whitespace-pre-wrap">
+              {typeof projection.poisoned === "string"
+                ? projection.poisoned
+                : JSON.stringify(projection.poisoned, null, 2)}
+            </pre>
+          </div>
+        ) : null}
+      </div>
+    </Card>
+  );
+}
