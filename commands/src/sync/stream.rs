@@ -21,7 +21,7 @@ use autonomos_domain::{
     drift::{
         DriftFinding, DriftKind, DriftSide, Severity,
         guard::TypeGuard,
-        profile::{StreamProfile, StreamProfiler},
+        profile::{StreamProfile, StreamProfiler, find_key},
     },
     ids::{DriftId, FeedId, SnapshotId},
     mapping::Evidence,
@@ -144,7 +144,7 @@ impl Reader<'_> {
         preview: RecordBatch,
     ) -> Result<(), SyncError> {
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
-        shape.primary_key = key_of(self.selection, &known, &shape);
+        shape.primary_key = key_of(self.selection, &known, &shape, &preview);
         self.known_rows = known.profile.as_ref().map_or(0, |profile| profile.rows);
         self.snapshot = snapshot;
         self.resumed = resumed;
@@ -395,17 +395,34 @@ impl Reader<'_> {
     }
 }
 
-/// The key: chosen by a person, else as it was while its columns are there, else as discovered.
-fn key_of(selection: &StreamSelection, known: &StreamSchema, shape: &StreamShape) -> Vec<String> {
+/// The key: chosen by a person, else as it was while its columns are there, else the column that
+/// holds the known keys under another name, else as discovered.
+fn key_of(
+    selection: &StreamSelection,
+    known: &StreamSchema,
+    shape: &StreamShape,
+    preview: &RecordBatch,
+) -> Vec<String> {
     let present = |key: &Vec<String>| key.iter().all(|name| shape.field(name).is_some());
     if let Some(chosen) = selection.primary_key.as_ref().filter(|key| present(key)) {
         return chosen.clone();
     }
-    let before = known.versions.get(&known.current).map(|version| &version.shape.primary_key);
-    match before.filter(|key| !key.is_empty() && present(key)) {
-        Some(before) => before.clone(),
-        None => shape.primary_key.clone(),
+    let before = known.shape().map(|shape| &shape.primary_key).filter(|key| !key.is_empty());
+    if let Some(before) = before.filter(|key| present(key)) {
+        return before.clone();
     }
+    if before.is_some()
+        && let Some(profile) = &known.profile
+    {
+        let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
+        let columns = text_columns(preview, &names);
+        let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
+        let renamed = find_key(&profile.sample, &names, &columns.iter().collect::<Vec<_>>());
+        if let Some(renamed) = renamed {
+            return vec![renamed];
+        }
+    }
+    shape.primary_key.clone()
 }
 
 fn rejected_record(row: RejectedRow) -> RejectedRecord {
