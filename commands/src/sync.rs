@@ -6,17 +6,19 @@
 //! moment leaves a prefix from which the next attempt goes on.
 
 mod batch;
+mod request;
 mod schema;
 mod stream;
 mod suggest;
 
+pub use request::{RequestedSync, SyncRequest, sync_request};
 pub use suggest::{MappingSuggester, SuggestInput};
 
 use crate::{
     connections::ConnectorFactory,
     error::CommandError,
     execute::{CommandContext, Commands},
-    tasks::{TaskFailure, TaskHandler, TaskRun},
+    tasks::{EndedTask, TaskFailure, TaskHandler, TaskRun},
 };
 use async_trait::async_trait;
 use autonomos_connectors::{error::ConnectorError, port::Connector};
@@ -24,14 +26,16 @@ use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionCommand, ConnectionStatus},
         sync::{Sync, SyncCommand},
+        task::TaskStatus,
     },
     envelope::Actor,
-    ids::{CommandId, ConnectionId, FeedId, SyncId, TenantId},
+    ids::{CommandId, ConnectionId, FeedId, SyncId, TaskId, TenantId},
     schema::{DiscoveredStream, StreamSelection, SyncMode},
 };
 use autonomos_log::seal::KeyRing;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use request::{slot_free, slot_take};
 use std::sync::Arc;
 use stream::StreamOutcome;
 use uuid::Uuid;
@@ -102,6 +106,8 @@ pub(crate) enum SyncError {
     Connector(#[from] ConnectorError),
     #[error(transparent)]
     Domain(#[from] autonomos_domain::error::Error),
+    #[error("another sync of this connection is under way: task `{0}`")]
+    Busy(TaskId),
     #[error("the batch could not be encoded: {0}")]
     Encode(String),
 }
@@ -112,6 +118,7 @@ impl SyncError {
             Self::Command(error) => error.code(),
             Self::Connector(error) => error.code(),
             Self::Domain(error) => error.code(),
+            Self::Busy(_) => "AOS-0362",
             Self::Encode(_) => "AOS-0360",
         }
     }
@@ -121,11 +128,12 @@ impl SyncError {
             // A feed taken over by another reader is that reader's now.
             Self::Command(error) => error.retryable(),
             Self::Connector(error) => error.retryable(),
+            Self::Busy(_) => true,
             Self::Domain(_) | Self::Encode(_) => false,
         }
     }
 
-    fn cancelled(&self) -> bool {
+    const fn cancelled(&self) -> bool {
         matches!(self, Self::Connector(ConnectorError::Cancelled))
     }
 }
@@ -236,16 +244,10 @@ fn default_mode(offered: Option<&DiscoveredStream>) -> SyncMode {
     if modes.contains(&SyncMode::Incremental) { SyncMode::Incremental } else { SyncMode::Full }
 }
 
-#[async_trait]
-impl TaskHandler for SyncRunner {
-    async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
-        let payload: SyncPayload =
-            serde_json::from_value(task.payload.clone()).map_err(|error| TaskFailure {
-                code: "AOS-0361".to_owned(),
-                message: format!("the task's payload is not a sync's: {error}"),
-                retryable: false,
-            })?;
-        let run = Run {
+impl SyncRunner {
+    fn start(&self, task: &TaskRun) -> Result<Run, TaskFailure> {
+        let payload = payload_of(&task.payload)?;
+        Ok(Run {
             commands: self.commands.clone(),
             suggester: Arc::clone(&self.suggester),
             keys: Arc::clone(&self.keys),
@@ -254,31 +256,67 @@ impl TaskHandler for SyncRunner {
             connection_id: payload.connection_id,
             attempt: task.attempt,
             task: task.clone(),
-        };
-        match self.run_sync(&run).await {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                let failure = TaskFailure {
-                    code: error.code().to_owned(),
-                    message: error.to_string(),
-                    retryable: error.retryable(),
-                };
-                let last = !failure.retryable || task.is_last_attempt();
-                let command = if error.cancelled() {
-                    Some(SyncCommand::CancelSync)
-                } else if last {
-                    Some(SyncCommand::FailSync { code: failure.code.clone(), message: failure.message.clone() })
-                } else {
-                    None
-                };
-                if let Some(command) = command
-                    && let Err(error) = run.sync(&["end"], command).await
-                {
-                    tracing::warn!(sync = %run.sync_id, %error, "the end of a sync could not be recorded");
-                }
-                Err(failure)
+        })
+    }
+
+    async fn attempt(&self, run: &Run) -> Result<Value, SyncError> {
+        let (connection, task) = (run.connection_id, run.task.task_id);
+        let attempt = run.attempt.to_string();
+        let state = self.commands.load::<Sync>(run.tenant, run.sync_id.0).await?.state;
+        let result = if state.status.is_final() {
+            // A crash came between the sync's end and the task's.
+            json!({ "sync_id": run.sync_id })
+        } else {
+            let context = run.context(&["slot", &attempt]);
+            if let Some(other) = slot_take(&self.commands, &context, connection, task, true).await? {
+                return Err(SyncError::Busy(other));
             }
+            self.run_sync(run).await?
+        };
+        slot_free(&self.commands, &run.context(&["free", &attempt]), connection, task).await?;
+        Ok(result)
+    }
+}
+
+fn payload_of(payload: &Value) -> Result<SyncPayload, TaskFailure> {
+    serde_json::from_value(payload.clone()).map_err(|error| TaskFailure {
+        code: "AOS-0361".to_owned(),
+        message: format!("the task's payload is not a sync's: {error}"),
+        retryable: false,
+    })
+}
+
+#[async_trait]
+impl TaskHandler for SyncRunner {
+    async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
+        let run = self.start(&task)?;
+        self.attempt(&run).await.map_err(|error| TaskFailure {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            retryable: error.retryable(),
+        })
+    }
+
+    async fn ended(&self, task: EndedTask) -> Result<(), CommandError> {
+        let Ok(payload) = payload_of(&task.payload) else {
+            return Ok(());
+        };
+        let sync_id = payload.sync_id;
+        let context = CommandContext {
+            correlation_id: sync_id.0,
+            causation_id: Some(task.task_id.0),
+            ..CommandContext::system(task.tenant, "sync")
+        };
+        let state = self.commands.load::<Sync>(task.tenant, sync_id.0).await?;
+        if state.version > 0 && !state.state.status.is_final() {
+            let command = if task.status == TaskStatus::Cancelled {
+                SyncCommand::CancelSync
+            } else {
+                SyncCommand::FailSync { code: task.code, message: task.message }
+            };
+            self.commands.execute::<Sync>(&context, sync_id.0, command).await?;
         }
+        slot_free(&self.commands, &context.step("free"), payload.connection_id, task.task_id).await
     }
 }
 
