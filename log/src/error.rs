@@ -1,6 +1,7 @@
 //! Errors of the log. Codes are stable; each has a page in `docs/errors/`.
 
 use autonomos_domain::envelope::AggregateKey;
+use rusqlite::ErrorCode;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -22,7 +23,12 @@ pub enum LogError {
 
 impl From<rusqlite::Error> for LogError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.to_string())
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { place: "the pages of the file".to_owned(), reason: error.to_string() }
+            }
+            _ => Self::Store(error.to_string()),
+        }
     }
 }
 

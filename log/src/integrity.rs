@@ -135,16 +135,18 @@ pub enum Depth {
 
 /// A stored commit as the store has it, believed in nothing.
 #[derive(Debug)]
-pub struct Row {
+pub struct Row<'a> {
     pub sequence: u64,
     /// `None`: the columns hold no key.
     pub key: Option<AggregateKey>,
     pub first_version: u64,
     pub last_version: u64,
+    /// Running maximum of `recorded_at`, microseconds.
+    pub recorded_max: i64,
     pub hash: Hash,
     pub running_hash: Hash,
     /// `None`: archived, and not looked at in this depth.
-    pub bytes: Option<Bytes>,
+    pub bytes: Option<&'a [u8]>,
 }
 
 /// Checks a cell's rows in the order of their sequences.
@@ -154,6 +156,7 @@ pub struct Checker {
     next: u64,
     /// What the previous running hash may be: as computed and as stored; empty after a hole.
     previous: Vec<Hash>,
+    recorded_max: i64,
     anchors: HashMap<u64, Anchor>,
     leaves: Vec<Hash>,
     aggregates: HashMap<AggregateKey, (u64, Hash)>,
@@ -176,6 +179,7 @@ impl Checker {
             depth,
             next: after + 1,
             previous: running_hash.into_iter().collect(),
+            recorded_max: i64::MIN,
             anchors: anchors.into_iter().map(|anchor| (anchor.sequence, anchor)).collect(),
             leaves: Vec::new(),
             aggregates: HashMap::new(),
@@ -207,7 +211,7 @@ impl Checker {
     }
 
     /// Looks at the next row.
-    pub fn row(&mut self, row: &Row) {
+    pub fn row(&mut self, row: &Row<'_>) {
         self.commits += 1;
         if row.sequence < self.next {
             self.find(BrokenKind::Store, row.sequence, row.key, "the sequence is there twice");
@@ -225,6 +229,10 @@ impl Checker {
             self.skip_to(row.sequence);
         }
         self.next = row.sequence + 1;
+        if row.recorded_max < self.recorded_max {
+            self.find(BrokenKind::Misfiled, row.sequence, row.key, "the time is filed wrong");
+        }
+        self.recorded_max = row.recorded_max;
         let content = self.content_check(row);
         self.history_check(row, content);
         if self.depth == Depth::Full {
@@ -233,8 +241,8 @@ impl Checker {
     }
 
     /// The content hash the history is followed with.
-    fn content_check(&mut self, row: &Row) -> Hash {
-        let Some(bytes) = &row.bytes else {
+    fn content_check(&mut self, row: &Row<'_>) -> Hash {
+        let Some(bytes) = row.bytes else {
             return row.hash;
         };
         let content = codec::content_hash(bytes);
@@ -243,16 +251,17 @@ impl Checker {
             self.find(BrokenKind::Content, row.sequence, row.key, reason);
             return row.hash;
         }
-        let filed_right = row.key.is_some_and(|key| codec::is_commit_of(bytes, &key, row.first_version));
+        let filed_right =
+            row.key.is_some_and(|key| codec::is_commit_of(bytes, &key, row.first_version, row.last_version));
         if !filed_right {
-            let own = codec::decode_header(bytes).ok().map(|header| header.key);
+            let own = codec::decode_header(&Bytes::copy_from_slice(bytes)).ok().map(|header| header.key);
             let reason = "the commit is filed under another aggregate or version than its own";
             self.find(BrokenKind::Misfiled, row.sequence, own, reason);
         }
         content
     }
 
-    fn history_check(&mut self, row: &Row, content: Hash) {
+    fn history_check(&mut self, row: &Row<'_>, content: Hash) {
         let expected: Vec<Hash> =
             self.previous.iter().map(|previous| codec::running_hash(previous, &content)).collect();
         if !expected.is_empty() && !expected.contains(&row.running_hash) {
@@ -280,11 +289,11 @@ impl Checker {
         self.leaves.clear();
     }
 
-    fn chain_check(&mut self, row: &Row, content: Hash) {
-        let Some(bytes) = &row.bytes else {
+    fn chain_check(&mut self, row: &Row<'_>, content: Hash) {
+        let Some(bytes) = row.bytes else {
             return;
         };
-        let (header, events) = match codec::decode(bytes) {
+        let (header, events) = match codec::decode(&Bytes::copy_from_slice(bytes)) {
             Ok(decoded) => decoded,
             Err(error) => {
                 // Damaged bytes are named already.
@@ -296,9 +305,9 @@ impl Checker {
         };
         let key = header.key;
         let last = header.first_version + events.len() as u64 - 1;
-        if last != row.last_version {
-            let reason = "the last version is filed wrong";
-            self.find(BrokenKind::Misfiled, row.sequence, Some(key), reason);
+        let recorded = header.recorded_at.timestamp_micros();
+        if recorded > row.recorded_max {
+            self.find(BrokenKind::Misfiled, row.sequence, Some(key), "the time is filed wrong");
         }
         let previous = self.aggregates.insert(key, (last, content));
         let links = match previous {

@@ -64,7 +64,7 @@ impl Options {
             readers: 4,
             queue: 4096,
             max_page_count: None,
-            start_check_bytes: 1 << 30,
+            start_check_bytes: 512 << 20,
         }
     }
 }

@@ -298,10 +298,15 @@ async fn flipped_bits_are_found_or_harmless() {
         if !report.ok {
             found += 1;
             assert!(!report.broken[0].reason.is_empty());
-            continue;
         }
-        let log = opened.unwrap_or_else(|error| panic!("offset {offset}: {error}"));
-        assert_eq!(log.stopped(0), None, "offset {offset}");
+        let log = match opened {
+            Ok(log) if log.stopped(0).is_none() => log,
+            _ => {
+                assert!(!report.ok, "offset {offset}: found at start alone");
+                continue;
+            }
+        };
+        // What a start does not find, such as a wrong count of free bytes, touches no commit.
         let after = history(&*log).await;
         assert_eq!(before.len(), after.len());
         for (left, right) in before.iter().zip(&after) {

@@ -4,7 +4,7 @@
 
 use super::{
     CELL, FILE, Shared, archive, reader,
-    schema::{self, key_of},
+    schema::{self, key_of, type_code},
 };
 use crate::{
     control::{Anchor, ControlStore},
@@ -12,9 +12,8 @@ use crate::{
     integrity::{Broken, BrokenKind, Checker, Depth, Row, VerifyReport, witness_check},
     port::Head,
 };
-use autonomos_domain::ids::LogId;
-use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension};
+use autonomos_domain::{envelope::AggregateKey, ids::LogId};
+use rusqlite::{Connection, OptionalExtension, types::ValueRef};
 use std::{path::Path, sync::atomic::Ordering};
 
 /// Findings after which a check of a range gives up: the rest says nothing new.
@@ -94,22 +93,77 @@ pub(super) fn start_check(
         report.broken.push(Broken::range(BrokenKind::Tail, CELL, head + 1, given, reason));
     }
     let middle = from + (head - from) / 2;
-    let halves = std::thread::scope(|scope| {
-        let second = scope.spawn(|| -> Result<Checker, LogError> {
+    let panicked = |_| LogError::Store("a check of the log panicked".to_owned());
+    let (halves, index) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| -> Result<_, LogError> {
             let connection = schema::open_reader(&path)?;
             Ok(range_check(&connection, folder, Depth::Start, middle, head, witness))
         });
         let first = range_check(&connection, folder, Depth::Start, from, middle, witness);
-        let second =
-            second.join().map_err(|_| LogError::Store("a check of the log panicked".to_owned()))??;
-        Ok::<_, LogError>([first, second])
+        // Of a part of the log the index can't be compared: `verify` does.
+        let index = (from == 0).then(|| index_sum(&connection));
+        let second = second.join().map_err(panicked)??;
+        Ok::<_, LogError>(([first, second], index))
     })?;
-    for half in halves {
-        report.commits_checked += half.commits;
-        report.broken.extend(half.broken);
+    let mut table = RowSum::default();
+    for (checker, sum) in halves {
+        report.commits_checked += checker.commits;
+        report.broken.extend(checker.broken);
+        table.rows += sum.rows;
+        table.sum = table.sum.wrapping_add(sum.sum);
+    }
+    let index_reason = match index {
+        Some(Err(error)) => Some(format!("the index of aggregates can't be read: {error}")),
+        Some(Ok(index)) if index != table => {
+            Some("the index of aggregates disagrees with the commits".to_owned())
+        }
+        _ => None,
+    };
+    if let Some(reason) = index_reason.filter(|_| report.broken.is_empty()) {
+        report.broken.push(Broken::range(BrokenKind::Store, CELL, 1, head, reason));
     }
     report.ok = report.broken.is_empty();
     Ok(report)
+}
+
+/// A sum over rows in any order: the same of the table and of its index, or one of them is damaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct RowSum {
+    rows: u64,
+    sum: u128,
+}
+
+impl RowSum {
+    fn add(&mut self, key: Option<&AggregateKey>, version: i64, sequence: u64) {
+        // Odd constants; nobody here tries to fool it, bits flip at random.
+        const K: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let (tenant, code, id) = key.map_or((0, 0, 0), |key| {
+            (key.tenant.0.as_u128(), type_code(key.aggregate_type), key.aggregate_id.as_u128())
+        });
+        let small = u128::from(version as u64) << 64 | u128::from(sequence);
+        let mut mixed = small.wrapping_mul(K) ^ u128::from(code);
+        for part in [tenant, id] {
+            mixed = (mixed.rotate_left(41) ^ part).wrapping_mul(K);
+        }
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(mixed ^ (mixed >> 64));
+    }
+}
+
+/// The sum of what the index of aggregates holds, read from the index alone.
+fn index_sum(connection: &Connection) -> Result<RowSum, LogError> {
+    let mut statement = connection.prepare(
+        "SELECT tenant, aggregate_type, aggregate_id, first_version, sequence
+         FROM commits INDEXED BY commits_by_aggregate
+         ORDER BY tenant, aggregate_type, aggregate_id, first_version",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut sum = RowSum::default();
+    while let Some(row) = rows.next()? {
+        let version = row.get_ref(3)?.as_i64().unwrap_or(0);
+        sum.add(key_of(row, 0)?.as_ref(), version, row.get_ref(4)?.as_i64().unwrap_or(0) as u64);
+    }
+    Ok(sum)
 }
 
 /// Checks what the start left out, in pieces, until the log closes.
@@ -122,7 +176,15 @@ pub(super) fn older_check(shared: &Shared, folder: &Path, to: u64, witness: &Wit
     let mut after = 0;
     while after < to && !shared.closing.load(Ordering::Acquire) {
         let end = to.min(after + PIECE);
-        let checker = range_check(&connection, folder, Depth::Start, after, end, witness);
+        // One snapshot for a piece: commits may be archived meanwhile.
+        let (begun, (checker, _)) = (
+            connection.execute_batch("BEGIN"),
+            range_check(&connection, folder, Depth::Start, after, end, witness),
+        );
+        let ended = connection.execute_batch("COMMIT");
+        if let Err(error) = begun.and(ended) {
+            return shared.stop(format!("the log could not be checked: {error}"));
+        }
         shared.damage_add(checker.broken);
         after = end;
     }
@@ -136,15 +198,16 @@ pub(super) fn range_check(
     after: u64,
     to: u64,
     witness: &Witness,
-) -> Checker {
+) -> (Checker, RowSum) {
     let running_hash =
         if after == 0 { Some([0; 32]) } else { reader::running_hash_at(connection, after).ok().flatten() };
     let anchors =
         witness.anchors.iter().copied().filter(|anchor| anchor.sequence > after && anchor.sequence <= to);
+    let mut sum = RowSum::default();
     let mut checker = Checker::new(CELL, depth, after, running_hash, anchors);
     while checker.next() <= to && checker.broken.len() < FINDINGS {
         let from = checker.next() - 1;
-        let error = match rows_check(connection, folder, from, to, depth, &mut checker) {
+        let error = match rows_check(connection, folder, from, to, depth, &mut checker, &mut sum) {
             Ok(()) => break,
             Err(error) => error.to_string(),
         };
@@ -168,7 +231,7 @@ pub(super) fn range_check(
         let reason = "the commits are gone without an archive receipt";
         checker.broken.push(Broken::range(BrokenKind::Missing, CELL, first, to, reason));
     }
-    checker
+    (checker, sum)
 }
 
 /// The first sequence after one whose row can be read whole.
@@ -186,11 +249,11 @@ fn rows_check(
     to: u64,
     depth: Depth,
     checker: &mut Checker,
+    sum: &mut RowSum,
 ) -> Result<(), LogError> {
     let archived: bool =
         connection.query_row("SELECT EXISTS (SELECT 1 FROM archived)", [], |row| row.get(0))?;
-    let columns =
-        "sequence, tenant, aggregate_type, aggregate_id, first_version, last_version, hash, running_hash";
+    let columns = "sequence, tenant, aggregate_type, aggregate_id, first_version, last_version, hash, running_hash, recorded_max";
     let mut sql = format!(
         "SELECT {columns}, bytes, 0, 0, 0 FROM commits NOT INDEXED WHERE sequence > ?1 AND sequence <= ?2"
     );
@@ -213,32 +276,36 @@ fn rows_check(
         let key = key_of(row, 1)?;
         // A hash of another length can't be right: zeros are found to be wrong.
         let hash = |index: usize| row.get(index).unwrap_or([0; 32]);
-        let bytes = match row.get_ref(8)? {
-            rusqlite::types::ValueRef::Blob(bytes) => Some(Bytes::copy_from_slice(bytes)),
-            rusqlite::types::ValueRef::Null if row.get::<_, i64>(9).unwrap_or(0) != 0 => match depth {
+        let archived_bytes;
+        let bytes = match row.get_ref(9)? {
+            ValueRef::Blob(bytes) => {
+                let version = row.get_ref(4)?.as_i64().unwrap_or(0);
+                sum.add(key.as_ref(), version, sequence);
+                Some(bytes)
+            }
+            ValueRef::Null if row.get::<_, i64>(10).unwrap_or(0) != 0 => match depth {
                 Depth::Start => None,
-                Depth::Full => match frames.commit_bytes(row.get(9)?, row.get(10)?, row.get(11)?) {
-                    Ok(bytes) => Some(bytes),
+                Depth::Full => match frames.commit_bytes(row.get(10)?, row.get(11)?, row.get(12)?) {
+                    Ok(bytes) => {
+                        archived_bytes = bytes;
+                        Some(&archived_bytes[..])
+                    }
                     Err(error) => {
                         let reason = error.to_string();
-                        checker.broken.push(Broken::range(
-                            BrokenKind::Archive,
-                            CELL,
-                            sequence,
-                            sequence,
-                            reason,
-                        ));
+                        let range = Broken::range(BrokenKind::Archive, CELL, sequence, sequence, reason);
+                        checker.broken.push(range);
                         None
                     }
                 },
             },
-            _ => Some(Bytes::new()),
+            _ => Some(&[][..]),
         };
         checker.row(&Row {
             sequence,
             key,
             first_version: row.get(4).unwrap_or(0),
             last_version: row.get(5).unwrap_or(0),
+            recorded_max: row.get(8).unwrap_or(i64::MIN),
             hash: hash(6),
             running_hash: hash(7),
             bytes,
@@ -297,7 +364,7 @@ fn full_check_into(folder: &Path, control: &ControlStore, report: &mut VerifyRep
         let reason = format!("the log ends at {head}, but gave out sequences up to {given}: its end is lost");
         report.broken.push(Broken::range(BrokenKind::Tail, CELL, head + 1, given, reason));
     }
-    let checker = range_check(&connection, folder, Depth::Full, 0, head, &witness);
+    let (checker, _) = range_check(&connection, folder, Depth::Full, 0, head, &witness);
     report.commits_checked = checker.commits;
     report.broken.extend(checker.broken);
     report.broken.extend(archive::receipts_check(&connection, &folder.join("archive"))?);

@@ -209,6 +209,9 @@ impl Writer {
                     let _ = self.connection.execute_batch("ROLLBACK");
                 }
                 self.uncertain = true;
+                if matches!(error, LogError::Damaged { .. }) {
+                    self.shared.stop(reason.clone());
+                }
                 for append in group.drain(..) {
                     let _ = append.reply.send(Err(LogError::Store(reason.clone()).into()));
                 }
@@ -261,6 +264,7 @@ impl Writer {
 
     /// Tells everyone of a durable group: subscribers, the keeper of anchors, who waits.
     fn group_publish(&mut self, group: &mut Vec<Append>, state: CellState) {
+        let state_commits = state.head.sequence - self.state.head.sequence;
         self.state = state;
         for append in group.iter().filter(|append| append.conflict.is_none()) {
             self.state.leaves.push(append.commit.hash);
@@ -278,6 +282,8 @@ impl Writer {
                 }
             }
         }
+        metrics::counter!("aos_log_commits_total").increment(state_commits);
+        metrics::histogram!("aos_log_group_commits").record(state_commits as f64);
         let stored = group.iter().filter(|append| append.conflict.is_none());
         self.shared.tail.extend(stored.map(|append| &append.commit));
         if self.heads.borrow().sequence != self.state.head.sequence {
