@@ -1,6 +1,13 @@
 //! Reads over one tenant's unified views. Each runs on its own DuckDB connection, off the async
 //! threads, so that readers never block the writer.
 
+mod clusters;
+mod export;
+mod overview;
+mod query;
+mod rows;
+mod view;
+
 use super::Dcl;
 use crate::error::ProjectionError;
 use autonomos_domain::ids::TenantId;
@@ -11,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
+use view::Reader;
 
 type Result<T> = std::result::Result<T, ProjectionError>;
 
@@ -143,7 +151,7 @@ pub struct FieldLineage {
     pub mapping_version: u32,
     pub source_columns: Vec<String>,
     pub transform: Option<Value>,
-    /// `only_source`, `latest`, `priority` or `tie_break`.
+    /// `only_source`, `latest`, `earliest` (of a creation time), `priority` or `tie_break`.
     pub rule: &'static str,
     /// When the field last changed.
     pub changed_at: Option<DateTime<Utc>>,
@@ -306,6 +314,7 @@ pub struct QuarantineRow {
     pub code: String,
     pub reason: String,
     pub mapping_version: Option<u32>,
+    pub since: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -337,34 +346,205 @@ pub struct QueryAnswer {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct BatchCounts {
-    pub rows_canonical: u64,
+    /// The stream feeds an entity; else its rows stay raw.
+    pub mapped: bool,
+    /// Rows with a cell in quarantine, then or now.
     pub rows_quarantined: u64,
+    /// Rows that wait whole: they are not in the view.
+    pub rows_held: u64,
 }
 
-macro_rules! skeleton {
-    ($($(#[$meta:meta])* $name:ident($($argument:ident: $type:ty),*) -> $answer:ty = $value:expr;)+) => {
-        impl DclReads {$(
-            $(#[$meta])*
-            pub async fn $name(&self, tenant: TenantId, $($argument: $type),*) -> Result<$answer> {
-                let _ = (tenant, $($argument),*);
-                Ok($value)
-            }
-        )+}
-    };
+impl BatchCounts {
+    /// How many of the rows read are in the view.
+    pub const fn rows_canonical(&self, rows_read: u64) -> u64 {
+        if self.mapped { rows_read.saturating_sub(self.rows_held) } else { 0 }
+    }
 }
-skeleton! {
-    entities() -> Vec<EntitySummary> = vec![];
-    rows(entity: &str, query: &RowsQuery) -> RowsPage = RowsPage { data: vec![], next_cursor: None, total: None };
-    row(entity: &str, id: Uuid, as_of: Option<AsOf>) -> Option<Value> = None;
-    lineage(entity: &str, id: Uuid) -> Option<Lineage> = None;
-    export(entity: &str, format: ExportFormat, sort: &[Sort], as_of: Option<AsOf>) -> ByteStream = Box::pin(futures::stream::empty());
-    /// Versions opened and closed after (sequence, index), in order.
-    changes(entity: &str, after: (u64, u32), limit: usize) -> ChangesPage = ChangesPage { data: vec![], next: after, more: false };
-    matches(entity: Option<&str>, limit: usize, cursor: Option<&str>) -> (Vec<MatchRow>, Option<String>) = (vec![], None);
-    match_get(id: Uuid) -> Option<MatchRow> = None;
-    graph() -> Graph = Graph::default();
-    quarantine(filter: &QuarantineFilter) -> QuarantinePage = QuarantinePage { data: vec![], next_cursor: None, total: 0 };
-    query(sql: &str, limits: QueryLimits) -> QueryAnswer = QueryAnswer { schema: arrow_schema::Schema::empty().into(), batches: vec![], truncated: false };
-    /// Counts of the batches of each feed between two log sequences, inclusive.
-    batch_counts(ranges: &[(Uuid, u64, u64)]) -> BTreeMap<Uuid, BatchCounts> = BTreeMap::new();
+
+impl DclReads {
+    /// Runs a read on a connection of its own, off the async threads; none: the tenant has no views yet.
+    async fn read<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        read: impl FnOnce(Reader) -> Result<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let dcl = Arc::clone(&self.dcl);
+        let run = move || {
+            let Some(instance) = dcl.existing(tenant)? else { return Ok(None) };
+            read(Reader::begin(instance.reader()?)?).map(Some)
+        };
+        tokio::task::spawn_blocking(run).await.map_err(|error| ProjectionError::Views(error.to_string()))?
+    }
+
+    /// A tenant without views has the default ontology: names are checked all the same.
+    fn check_entity(entity: &str) -> Result<()> {
+        view::entity_of(&autonomos_domain::ontology::default_ontology(), entity).map(drop)
+    }
+
+    pub async fn entities(&self, tenant: TenantId) -> Result<Vec<EntitySummary>> {
+        let found = self.read(tenant, |reader| overview::entities(&reader)).await?;
+        Ok(found.unwrap_or_else(|| {
+            let ontology = autonomos_domain::ontology::default_ontology();
+            ontology.entities.into_iter().map(EntitySummary::empty).collect()
+        }))
+    }
+
+    pub async fn rows(&self, tenant: TenantId, entity: &str, query: &RowsQuery) -> Result<RowsPage> {
+        let (name, query) = (entity.to_owned(), query.clone());
+        match self.read(tenant, move |reader| rows::list(&reader, &name, &query)).await? {
+            Some(page) => Ok(page),
+            None => {
+                Self::check_entity(entity)?;
+                Ok(RowsPage { data: Vec::new(), next_cursor: None, total: None })
+            }
+        }
+    }
+
+    pub async fn row(
+        &self,
+        tenant: TenantId,
+        entity: &str,
+        id: Uuid,
+        as_of: Option<AsOf>,
+    ) -> Result<Option<Value>> {
+        let name = entity.to_owned();
+        Ok(self.read(tenant, move |reader| rows::one(&reader, &name, id, as_of)).await?.flatten())
+    }
+
+    pub async fn lineage(&self, tenant: TenantId, entity: &str, id: Uuid) -> Result<Option<Lineage>> {
+        let name = entity.to_owned();
+        Ok(self.read(tenant, move |reader| rows::lineage(&reader, &name, id)).await?.flatten())
+    }
+
+    /// The whole view in one format, streamed; by id unless `sort` says otherwise.
+    pub async fn export(
+        &self,
+        tenant: TenantId,
+        entity: &str,
+        format: ExportFormat,
+        sort: &[Sort],
+        as_of: Option<AsOf>,
+    ) -> Result<ByteStream> {
+        let (name, sort) = (entity.to_owned(), sort.to_vec());
+        let dcl = Arc::clone(&self.dcl);
+        let start = move || {
+            let Some(instance) = dcl.existing(tenant)? else { return Ok::<_, ProjectionError>(None) };
+            let reader = Reader::begin(instance.reader()?)?;
+            let view = reader.view(&name, reader.resolve(as_of)?)?;
+            let plan = export::Plan::new(&view, format, &sort)?;
+            Ok(Some((instance, reader, plan)))
+        };
+        let started = tokio::task::spawn_blocking(start)
+            .await
+            .map_err(|error| ProjectionError::Views(error.to_string()))??;
+        match started {
+            Some((instance, reader, plan)) => Ok(export::stream(instance, reader, plan)),
+            None => {
+                Self::check_entity(entity)?;
+                Ok(Box::pin(futures::stream::empty()))
+            }
+        }
+    }
+
+    /// Versions opened and closed after (sequence, index), in order. All of the log's start: `(0, 0)`.
+    pub async fn changes(
+        &self,
+        tenant: TenantId,
+        entity: &str,
+        after: (u64, u32),
+        limit: usize,
+    ) -> Result<ChangesPage> {
+        let name = entity.to_owned();
+        let found = self.read(tenant, move |reader| clusters::changes(&reader, &name, after, limit)).await?;
+        match found {
+            Some(page) => Ok(page),
+            None => {
+                Self::check_entity(entity)?;
+                Ok(ChangesPage { data: Vec::new(), next: after, more: false })
+            }
+        }
+    }
+
+    /// Unified rows of two or more records, with the next page's cursor.
+    pub async fn matches(
+        &self,
+        tenant: TenantId,
+        entity: Option<&str>,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<MatchRow>, Option<String>)> {
+        let (entity, cursor) = (entity.map(ToOwned::to_owned), cursor.map(ToOwned::to_owned));
+        let read =
+            move |reader: Reader| clusters::matches(&reader, entity.as_deref(), limit, cursor.as_deref());
+        Ok(self.read(tenant, read).await?.unwrap_or_default())
+    }
+
+    pub async fn match_get(&self, tenant: TenantId, id: Uuid) -> Result<Option<MatchRow>> {
+        Ok(self.read(tenant, move |reader| clusters::match_get(&reader, id)).await?.flatten())
+    }
+
+    pub async fn graph(&self, tenant: TenantId) -> Result<Graph> {
+        Ok(self.read(tenant, |reader| overview::graph(&reader)).await?.unwrap_or_default())
+    }
+
+    pub async fn quarantine(&self, tenant: TenantId, filter: &QuarantineFilter) -> Result<QuarantinePage> {
+        let filter = filter.clone();
+        let found = self.read(tenant, move |reader| overview::quarantine(&reader, &filter)).await?;
+        Ok(found.unwrap_or(QuarantinePage { data: Vec::new(), next_cursor: None, total: 0 }))
+    }
+
+    /// Trouble in the batches of each feed between two log sequences, inclusive.
+    pub async fn batch_counts(
+        &self,
+        tenant: TenantId,
+        ranges: &[(Uuid, u64, u64)],
+    ) -> Result<BTreeMap<Uuid, BatchCounts>> {
+        let ranges = ranges.to_vec();
+        Ok(self
+            .read(tenant, move |reader| overview::batch_counts(&reader, &ranges))
+            .await?
+            .unwrap_or_default())
+    }
+
+    /// Runs one SELECT over the tenant's views, named by their plural (`accounts`) or singular names.
+    pub async fn query(&self, tenant: TenantId, sql: &str, limits: QueryLimits) -> Result<QueryAnswer> {
+        let sql = sql.to_owned();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let work = self.read(tenant, move |reader| {
+            // The one who waits may be gone already.
+            let _ = sender.send(reader.connection.interrupt_handle());
+            query::run(&reader, &sql, limits)
+        });
+        tokio::pin!(work);
+        let answer = tokio::select! {
+            answer = &mut work => answer?,
+            () = tokio::time::sleep(limits.timeout) => {
+                if let Ok(handle) = receiver.await {
+                    handle.interrupt();
+                }
+                return match work.await {
+                    Ok(Some(answer)) => Ok(answer),
+                    _ => Err(ProjectionError::QueryTimeout { seconds: limits.timeout.as_secs() }),
+                };
+            }
+        };
+        answer.ok_or_else(|| {
+            ProjectionError::QueryFailed("there are no views yet: sync a connection first".to_owned())
+        })
+    }
+}
+
+impl EntitySummary {
+    fn empty(entity: autonomos_domain::ontology::Entity) -> Self {
+        Self {
+            entity: entity.name,
+            plural: entity.plural,
+            rows: 0,
+            records: 0,
+            merged: 0,
+            held: 0,
+            quarantined: 0,
+            updated_at: None,
+        }
+    }
 }
