@@ -100,12 +100,7 @@ impl ControlStore {
     ) -> Result<(), LogError> {
         let mut connection = self.connection.lock();
         let transaction = connection.transaction()?;
-        for anchor in anchors {
-            transaction.execute(
-                "INSERT OR REPLACE INTO anchors (cell, sequence, merkle_root, running_hash) VALUES (?1, ?2, ?3, ?4)",
-                params![anchor.cell, anchor.sequence, anchor.merkle_root, anchor.running_hash],
-            )?;
-        }
+        anchors_insert(&transaction, anchors)?;
         transaction.execute(
             "INSERT OR REPLACE INTO heads (cell, log_id, sequence, running_hash) VALUES (?1, ?2, ?3, ?4)",
             params![cell, log_id.0.as_bytes(), head.sequence, head.running_hash],
@@ -132,6 +127,15 @@ impl ControlStore {
         Ok(anchors)
     }
 
+    /// Forgets nothing, adds anchors: for a log that has a past from before this store was made.
+    pub fn anchors_put(&self, anchors: &[Anchor]) -> Result<(), LogError> {
+        let mut connection = self.connection.lock();
+        let transaction = connection.transaction()?;
+        anchors_insert(&transaction, anchors)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// How far a process manager has come in a cell; 0 before its first commit.
     pub fn process_checkpoint(&self, name: &str, cell: u16) -> Result<u64, LogError> {
         let connection = self.connection.lock();
@@ -149,5 +153,60 @@ impl ControlStore {
         )?;
         statement.execute(params![name, cell, sequence])?;
         Ok(())
+    }
+}
+
+fn anchors_insert(connection: &Connection, anchors: &[Anchor]) -> Result<(), LogError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO anchors (cell, sequence, merkle_root, running_hash) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for anchor in anchors {
+        statement.execute(params![anchor.cell, anchor.sequence, anchor.merkle_root, anchor.running_hash])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        let log_id = LogId(Uuid::from_u128(1));
+        let head = Head { sequence: 2048, running_hash: [7; 32] };
+        let anchor = |sequence| Anchor { cell: 0, sequence, merkle_root: [1; 32], running_hash: [2; 32] };
+        let control = ControlStore::open(&path).unwrap();
+        assert_eq!(control.head(0).unwrap(), None);
+        assert_eq!(control.process_checkpoint("sync", 0).unwrap(), 0);
+        control.progress_put(log_id, 0, head, &[anchor(2048)]).unwrap();
+        control.anchors_put(&[anchor(1024)]).unwrap();
+        control.process_checkpoint_put("sync", 0, 5).unwrap();
+        control.process_checkpoint_put("sync", 0, 9).unwrap();
+        drop(control);
+        let control = ControlStore::open(&path).unwrap();
+        assert_eq!(control.head(0).unwrap(), Some((log_id, head)));
+        assert_eq!(control.head(1).unwrap(), None);
+        assert_eq!(control.anchors(0).unwrap(), [anchor(1024), anchor(2048)]);
+        assert_eq!(control.process_checkpoint("sync", 0).unwrap(), 9);
+        assert_eq!(control.process_checkpoint("sync", 1).unwrap(), 0);
+        assert_eq!(control.process_checkpoint("other", 0).unwrap(), 0);
+    }
+
+    #[test]
+    fn merkle_root_depends_on_each_leaf_and_its_place() {
+        let leaves: Vec<Hash> = (0..5).map(|leaf| [leaf; 32]).collect();
+        let root = merkle_root(&leaves);
+        assert_eq!(merkle_root(&[]), [0; 32]);
+        assert_eq!(merkle_root(&leaves[..1]), leaves[0]);
+        for leaf in 0..5 {
+            let mut other = leaves.clone();
+            other[leaf][0] ^= 1;
+            assert_ne!(merkle_root(&other), root);
+        }
+        let mut swapped = leaves;
+        swapped.swap(1, 2);
+        assert_ne!(merkle_root(&swapped), root);
     }
 }

@@ -6,6 +6,7 @@ pub mod control;
 pub mod error;
 pub mod events;
 pub mod integrity;
+mod memory_keys;
 pub mod port;
 pub mod seal;
 pub mod sqlite;

@@ -170,6 +170,15 @@ impl SqliteLog {
             if bytes > start_check_bytes { start_check_bytes as f64 / 2.0 / bytes as f64 } else { 1.0 };
         let from = head - ((head as f64 * share) as u64).min(head);
         let report = check::start_check(&folder, log_id, from, head, &witness)?;
+        if report.ok && witness.is_new() && head > 0 {
+            tracing::warn!(
+                head,
+                "the control store has not seen this log: loss before this start can't be told"
+            );
+            if let Err(error) = check::anchors_backfill(&folder, head, &control) {
+                tracing::warn!(%error, "the log's past could not be anchored");
+            }
+        }
         shared.damage_add(report.broken);
         let checker = (from > 0).then(|| {
             let (shared, folder) = (Arc::clone(&shared), folder.clone());

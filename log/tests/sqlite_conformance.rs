@@ -1,5 +1,7 @@
 //! The SQLite adapter against the suite every adapter must pass, and random histories.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
 use async_trait::async_trait;
 use autonomos_domain::envelope::AggregateType;
 use autonomos_log::{

@@ -1,5 +1,7 @@
 //! What the SQLite log does when its file is damaged, rolled back, full, or its process killed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
 use autonomos_domain::envelope::{AggregateKey, AggregateType, Hash};
 use autonomos_log::{
     conformance::{Chain, history},
@@ -262,6 +264,24 @@ async fn anchors_see_a_rewritten_past() {
         (broken.first_sequence, broken.last_sequence) == (1, ANCHOR_COMMITS)
     };
     assert!(report.broken.iter().any(by_anchor), "{:?}", report.broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_control_store_gets_the_same_anchors() {
+    let (folder, chains) = written(2 * ANCHOR_COMMITS as usize + 8).await;
+    let log = open(folder.path()).unwrap();
+    log.archive(&chains[2].key, true).await.unwrap();
+    drop(log);
+    let anchors = control(folder.path()).anchors(0).unwrap();
+    assert_eq!(anchors.len(), 2);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(format!("control.sqlite{suffix}")));
+    }
+    let log = open(folder.path()).unwrap();
+    assert_eq!(log.stopped(0), None);
+    drop(log);
+    assert_eq!(control(folder.path()).anchors(0).unwrap(), anchors);
+    assert!(verify(folder.path()).ok);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use super::{
     schema::{self, key_of, type_code},
 };
 use crate::{
-    control::{Anchor, ControlStore},
+    control::{ANCHOR_COMMITS, Anchor, ControlStore, merkle_root},
     error::LogError,
     integrity::{Broken, BrokenKind, Checker, Depth, Row, VerifyReport, witness_check},
     port::Head,
@@ -28,6 +28,11 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn of(control: &ControlStore) -> Result<Self, LogError> {
         Ok(Self { head: control.head(CELL)?, anchors: control.anchors(CELL)? })
+    }
+
+    /// Whether the control store has never seen a log.
+    pub(super) const fn is_new(&self) -> bool {
+        self.head.is_none()
     }
 
     /// Whether the log is the one the control store saw, and still reaches as far.
@@ -52,6 +57,29 @@ impl Witness {
         }
         broken
     }
+}
+
+/// Anchors of the past of a log whose control store is new: from here on at least it is witnessed.
+/// Only after a start that found nothing.
+pub(super) fn anchors_backfill(folder: &Path, head: u64, control: &ControlStore) -> Result<(), LogError> {
+    let connection = schema::open_reader(&folder.join(FILE))?;
+    let mut statement = connection.prepare(
+        "SELECT sequence, hash, running_hash FROM commits WHERE sequence <= ?1
+         UNION ALL SELECT sequence, hash, running_hash FROM archived WHERE sequence <= ?1 ORDER BY sequence",
+    )?;
+    let mut rows = statement.query([head - head % ANCHOR_COMMITS])?;
+    let mut leaves = Vec::with_capacity(ANCHOR_COMMITS as usize);
+    let mut anchors = Vec::new();
+    while let Some(row) = rows.next()? {
+        leaves.push(row.get(1)?);
+        let sequence: u64 = row.get(0)?;
+        if sequence.is_multiple_of(ANCHOR_COMMITS) {
+            let merkle_root = merkle_root(&leaves);
+            anchors.push(Anchor { cell: CELL, sequence, merkle_root, running_hash: row.get(2)? });
+            leaves.clear();
+        }
+    }
+    control.anchors_put(&anchors)
 }
 
 /// The last sequence, as far as the file can be read.

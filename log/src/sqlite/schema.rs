@@ -163,10 +163,17 @@ pub(super) fn open_writer(
     Ok((connection, log_id))
 }
 
-/// The log's id, as the file has it.
+/// The log's id, as the file has it. The rest of what a log says of itself is checked too.
 pub(super) fn log_id(connection: &Connection) -> Result<LogId, LogError> {
-    let text: String =
-        connection.query_row("SELECT value FROM meta WHERE key = 'log_id'", [], |row| row.get(0))?;
+    let meta = |key: &str| -> Result<String, LogError> {
+        let value = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))?;
+        Ok(value)
+    };
+    let (cells, format) = (meta("cells")?, meta("format")?);
+    if cells != "1" || format != FORMAT {
+        return Err(LogError::Store(format!("the log says it has `{cells}` cells and format `{format}`")));
+    }
+    let text = meta("log_id")?;
     text.parse().map_err(|_| LogError::Store(format!("the log id `{text}` is not one")))
 }
 
