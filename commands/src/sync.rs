@@ -33,9 +33,9 @@ use autonomos_domain::{
     schema::{DiscoveredStream, StreamSelection, SyncMode},
 };
 use autonomos_log::seal::KeyRing;
+use request::{slot_free, slot_take};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use request::{slot_free, slot_take};
 use std::sync::Arc;
 use stream::StreamOutcome;
 use uuid::Uuid;

@@ -4,13 +4,11 @@ use arrow::{
     array::{Array, RecordBatch, StringArray},
     ipc::{
         CompressionType,
-        reader::StreamReader,
         writer::{IpcWriteOptions, StreamWriter},
     },
 };
 use autonomos_domain::drift::profile::TextColumn;
 use bytes::Bytes;
-use std::io::Cursor;
 
 /// A sealed body stays below this, so that a commit fits a log that takes 900 kB.
 pub(super) const MAX_BODY_BYTES: usize = 860 * 1024;
@@ -37,12 +35,6 @@ fn encode_one(records: &RecordBatch) -> Result<Bytes, String> {
     writer.write(records).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
     drop(writer);
     Ok(Bytes::from(buffer))
-}
-
-/// The batch that was stored.
-pub fn decode(body: &[u8]) -> Result<RecordBatch, String> {
-    let mut reader = StreamReader::try_new(Cursor::new(body), None).map_err(|error| error.to_string())?;
-    reader.next().ok_or("the body holds no batch")?.map_err(|error| error.to_string())
 }
 
 /// A column of a batch, as drift detection reads it.
@@ -72,12 +64,19 @@ pub(super) fn text_columns(records: &RecordBatch, names: &[String]) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use arrow::ipc::reader::StreamReader;
+    use std::{io::Cursor, sync::Arc};
+
+    fn decode(body: &[u8]) -> RecordBatch {
+        let mut reader = StreamReader::try_new(Cursor::new(body), None).expect("an IPC stream");
+        reader.next().expect("a batch").expect("readable")
+    }
 
     #[test]
     fn what_is_encoded_comes_back_in_order_and_large_batches_are_split() {
-        let noisy: Vec<Option<String>> =
-            (0..40_000_u64).map(|row| (row % 7 != 0).then(|| blake3::hash(&row.to_le_bytes()).to_string())).collect();
+        let noisy: Vec<Option<String>> = (0..40_000_u64)
+            .map(|row| (row % 7 != 0).then(|| blake3::hash(&row.to_le_bytes()).to_string()))
+            .collect();
         let column = StringArray::from(noisy.clone());
         let records = RecordBatch::try_from_iter([("x", Arc::new(column) as _)]).expect("one column");
         let parts = encode(&records).expect("encodes");
@@ -85,7 +84,7 @@ mod tests {
         let mut back = Vec::new();
         for (part, bytes) in &parts {
             assert!(bytes.len() <= MAX_BODY_BYTES);
-            let decoded = decode(bytes).expect("decodes");
+            let decoded = decode(bytes);
             assert_eq!(&decoded, part);
             back.extend(
                 text_columns(&decoded, &["x".to_owned()])[0].iter().map(|value| value.map(str::to_owned)),

@@ -85,8 +85,7 @@ pub(super) async fn slot_take(
     let id = slot(context.tenant, connection);
     let holder = Holder { tenant: context.tenant, id: task.0 };
     let now = commands.clock().now();
-    let hold =
-        ReservationCommand::Hold { purpose: PURPOSE.to_owned(), holder, deadline: now + HOLD, now };
+    let hold = ReservationCommand::Hold { purpose: PURPOSE.to_owned(), holder, deadline: now + HOLD, now };
     match commands.execute::<Reservation>(context, id, hold).await {
         Ok(_) => {}
         Err(CommandError::Refused(Error::Reserved { .. })) => {

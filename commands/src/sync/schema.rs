@@ -138,7 +138,9 @@ async fn follow(
     let ontology = ontology(run).await?;
     let entity = content.entity.as_deref().and_then(|entity| ontology.entity(entity));
     let protected = entity
-        .map(|entity| entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect())
+        .map(|entity| {
+            entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect()
+        })
         .unwrap_or_default();
     let step = format!("{version}/{}", mapping.version);
     let feed_text = feed.to_string();
@@ -208,7 +210,9 @@ pub(super) async fn streams_gone(
     discovered: &[DiscoveredStream],
 ) -> Result<(), SyncError> {
     let offered: BTreeSet<&str> = discovered.iter().map(|stream| stream.name.as_str()).collect();
-    for gone in connection.discovered.iter().flatten().filter(|stream| !offered.contains(stream.name.as_str())) {
+    for gone in
+        connection.discovered.iter().flatten().filter(|stream| !offered.contains(stream.name.as_str()))
+    {
         let feed = feed_uuid(run.connection_id, &gone.name);
         let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
         let Some(current) = known.state.versions.get(&known.state.current) else {

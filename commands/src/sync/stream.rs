@@ -3,7 +3,6 @@
 use super::{
     Run, SyncError,
     batch::{Column, encode, text_columns},
-    feed_uuid,
     schema::{Arriving, record, settle},
 };
 use crate::execute::FeedHandle;
@@ -178,8 +177,7 @@ impl Reader<'_> {
             let event = feed.abandon(open.id, "a newer edition took its place")?;
             self.append(event, None, "abandon").await?;
         }
-        let snapshot_id =
-            SnapshotId::derive(&[&self.feed_id.to_string(), &self.handle.version.to_string()]);
+        let snapshot_id = SnapshotId::derive(&[&self.feed_id.to_string(), &self.handle.version.to_string()]);
         let event = self.feed().start_snapshot(
             self.run.connection_id,
             &self.selection.name,
@@ -190,7 +188,7 @@ impl Reader<'_> {
     }
 
     fn feed(&self) -> Feed {
-        Feed { state: self.handle.state.clone() }
+        Feed { state: self.handle.state.clone(), closed: self.handle.closed }
     }
 
     async fn batch(
@@ -294,7 +292,8 @@ impl Reader<'_> {
                 shape.fields[index].logical_type = LogicalType::Text;
                 shape.fields[index].format = None;
                 let after = shape.fields[index].clone();
-                findings.push(widened(self.feed_id, before, after, &report.samples));
+                let first = report.first.iter().map(|(_, text)| text.clone()).collect();
+                findings.push(widened(self.feed_id, before, after, first));
             }
         }
         for field in unknown {
@@ -342,9 +341,9 @@ impl Reader<'_> {
         };
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?;
         if self.resumed
-            && let Some(earlier) = known.state.profile
+            && let Some(earlier) = &known.state.profile
         {
-            profile = joined(earlier, profile);
+            profile = joined(earlier.clone(), profile);
         }
         let step = known.version.to_string();
         self.run
@@ -366,7 +365,8 @@ impl Reader<'_> {
     ) -> Result<(), SyncError> {
         let version = self.handle.version.to_string();
         let context = self.run.context(&["feed", &self.selection.name, &version, step]);
-        self.handle = self.run.commands.feed_append(&context, self.feed_id, &self.handle, event, body).await?;
+        self.handle =
+            self.run.commands.feed_append(&context, self.feed_id, &self.handle, event, body).await?;
         Ok(())
     }
 
@@ -455,7 +455,7 @@ fn finding(feed: FeedId, kind: DriftKind, name: &str, field: Option<&str>, chang
 }
 
 /// Values beyond the sampled ones that do not fit the type: it is text from this batch on.
-fn widened(feed: FeedId, before: Field, after: Field, samples: &[String]) -> DriftFinding {
+fn widened(feed: FeedId, before: Field, after: Field, samples: Vec<String>) -> DriftFinding {
     let change = format!("{}>{}", before.logical_type.as_str(), after.logical_type.as_str());
     let base = finding(feed, DriftKind::TypeWidened, "type_widened", Some(&before.name), &change);
     DriftFinding {
@@ -465,7 +465,7 @@ fn widened(feed: FeedId, before: Field, after: Field, samples: &[String]) -> Dri
             detail: format!("values that are no {} came late in the read", before.logical_type.as_str()),
         }],
         before: Some(DriftSide { fields: vec![before], ..DriftSide::default() }),
-        after: Some(DriftSide { fields: vec![after], samples: samples.to_vec(), summary: None }),
+        after: Some(DriftSide { fields: vec![after], samples, summary: None }),
         ..base
     }
 }

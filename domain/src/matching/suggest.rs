@@ -28,7 +28,7 @@ pub struct Suggestion {
 }
 
 /// Below this a column stays raw, and so does a stream whose entity is less sure.
-pub const ASK_FROM: f64 = 0.60;
+pub(super) const ASK_FROM: f64 = 0.60;
 
 /// The mapping of a stream as far as it is sure enough; `entity` is a person's choice.
 pub fn suggest(
