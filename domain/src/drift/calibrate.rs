@@ -25,15 +25,15 @@ pub struct OverlapFeatures {
 const OVERLAP_BASE: f64 = 1.1;
 const OVERLAP_PER_LOG_VALUE: f64 = 1.4;
 /// One per cent of unexplained disagreement costs this much.
-const DISAGREEMENT_PER_CENT: f64 = -1.5;
+const DISAGREEMENT_PER_CENT: f64 = -2.0;
 const NULLS_PER_CENT: f64 = -0.1;
-/// More evidence of one kind never makes more certain than this (p = 0.9991).
-const MOST: f64 = 7.0;
+/// No evidence makes more certain than this (p = 0.9985).
+pub(crate) const MOST: f64 = 6.5;
 
 /// The logit that a column holds what the old one held, from values alone.
 pub fn overlap_logit(features: &OverlapFeatures) -> f64 {
     let background = features.background.min(0.03);
-    let excess = (features.disagreement - 1.5 * background).max(0.0);
+    let excess = (features.disagreement - 1.2 * background).max(0.0);
     let nulls = (features.null_mismatch - 1.5 * background - 0.01).max(0.0);
     let mut logit = OVERLAP_BASE + OVERLAP_PER_LOG_VALUE * f64::from(features.informative + 1).ln();
     if features.informative >= 4 && features.minority >= 50 {

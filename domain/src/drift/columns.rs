@@ -2,7 +2,7 @@
 
 use super::{
     DriftKind,
-    calibrate::{overlap_logit, sigmoid},
+    calibrate::{MOST, overlap_logit, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
     compare::{How, Relation, number_form, number_form_adapt, time_formats, usual_factor},
     names, time,
@@ -31,8 +31,7 @@ pub(crate) fn is_broken(name: &str, relation: &Relation, pairs: &[(Option<&str>,
         let earlier = numbers.iter().filter(|(old, new)| new <= old).count();
         let one_way = later.max(earlier) * 100 >= numbers.len() * 95;
         // Balances and counters move, but with themselves; times of change only go forward.
-        let grows = one_way && (relation.compared as usize) >= 20;
-        return !grows && rank_correlation(&numbers) < 0.5;
+        return !one_way && rank_correlation(&numbers) < 0.5;
     }
     if names::volatile(name) {
         return false;
@@ -135,7 +134,14 @@ fn empty_values(
         }
     }
     let never_empty = before.is_none_or(|before| before.rows == 0 || before.empty_rate() == 0.0);
-    if !old.nullable && new.nullable && never_empty && !anomaly {
+    // Where nullability is read off the values, a rare null may only have been missed before.
+    let missed = match (before, after) {
+        (Some(before), Some(after)) if before.rows > 0 && after.empty_rate() > 0.0 => {
+            before.rows as f64 * (1.0 - after.empty_rate()).max(1e-12).ln() > -10.0
+        }
+        _ => false,
+    };
+    if !old.nullable && new.nullable && never_empty && !missed && !anomaly {
         let mut draft = Draft::new(DriftKind::NullabilityChanged, old, new, 1.0);
         draft.evidence.push(evidence(
             "nullability",
@@ -169,7 +175,7 @@ pub(crate) fn rewriting_probability(relation: &Relation, background: f64) -> f64
         How::TimeCut | How::Case => -3.0,
         _ => 0.0,
     };
-    let probability = sigmoid(logit.min(7.0));
+    let probability = sigmoid(logit.min(MOST));
     if relation.ambiguous { probability / 2.0 } else { probability }
 }
 
@@ -366,9 +372,10 @@ fn blind_draft(
 
 /// The factor from new to old, if the inner quantiles all differ by the same power of ten.
 fn distribution_ratio(before: &[f64], after: &[f64]) -> Option<String> {
-    let ([_, b1, b2, b3, b4, b5, _], [_, a1, a2, a3, a4, a5, _]) = (before, after) else { return None };
-    let pairs = [(b1, a1), (b2, a2), (b3, a3), (b4, a4), (b5, a5)];
-    if pairs.iter().any(|(old, new)| **old == 0.0 || **new == 0.0) || b1 == b5 {
+    // The lowest quantiles of few values are mostly chance.
+    let ([_, _, b2, b3, b4, b5, _], [_, _, a2, a3, a4, a5, _]) = (before, after) else { return None };
+    let pairs = [(b2, a2), (b3, a3), (b4, a4), (b5, a5)];
+    if pairs.iter().any(|(old, new)| **old == 0.0 || **new == 0.0) || b2 == b5 {
         return None;
     }
     let middle = b3 / a3;
@@ -377,7 +384,7 @@ fn distribution_ratio(before: &[f64], after: &[f64]) -> Option<String> {
         return None;
     }
     let wanted = 10_f64.powf(power);
-    let near = pairs.iter().all(|(old, new)| ((*old / *new) / wanted).log10().abs() < 0.15);
+    let near = pairs.iter().all(|(old, new)| ((*old / *new) / wanted).log10().abs() < 0.2);
     near.then(|| usual_factor(wanted).map(|(factor, _)| factor)).flatten()
 }
 
@@ -524,6 +531,13 @@ fn by_chance(old: &Field, new: &Field, before: Option<&FieldProfile>, after: Opt
             // All numbers are still whole, or there was too little to know.
             (before.filled() as f64) * (1.0 - after.share(|shape| shape == "decimal")).max(1e-12).ln() > -14.0
                 && before.filled() < 30
+        }
+        // Codes of one width, none of which happened to begin with a zero.
+        (Integer, Text) => {
+            let misfits = after.share(|shape| shape != "integer");
+            let one_width =
+                before.length[0].total_cmp(&before.length[2]).is_eq() && before.length == after.length;
+            one_width && before.filled() as f64 * (1.0 - misfits).max(1e-12).ln() > -14.0
         }
         (Text, _) | (Date | Timestamp, Date | Timestamp) => rows < 20.0,
         _ if old.logical_type == new.logical_type => {

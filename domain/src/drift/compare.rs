@@ -106,6 +106,9 @@ pub(crate) struct Relation {
     pub minority: u32,
     /// A second account is just as good (day and month may be swapped).
     pub ambiguous: bool,
+    /// The values that disagree do so by a rule (one ratio): no honest edits, but another column
+    /// that is mostly alike, such as an amount in another currency.
+    pub ruled: bool,
 }
 
 impl Relation {
@@ -197,7 +200,21 @@ pub(crate) fn measure(
         informative: if distinct <= 1 { 0 } else { distinct.min(minority + 1) },
         minority,
         ambiguous: false,
+        ruled: false,
     }
+}
+
+/// Do the disagreeing values follow a rule of their own?
+fn ruled(pairs: &[Pair<'_>]) -> bool {
+    let ratios: Vec<f64> = pairs
+        .iter()
+        .filter_map(|(old, new)| Some((value::plain_number((*old)?)?, value::plain_number((*new)?)?)))
+        // Small numbers share ratios by chance.
+        .filter(|(old, new)| old != new && old.abs() >= 100.0 && *new != 0.0)
+        .map(|(old, new)| new / old)
+        .collect();
+    let near = |ratio: f64| ratios.iter().filter(|other| (*other / ratio - 1.0).abs() < 1e-4).count();
+    ratios.iter().any(|ratio| near(*ratio) >= 2)
 }
 
 /// Measures an adapting transform on pairs.
@@ -215,7 +232,7 @@ pub(crate) fn relate(pairs: &[Pair<'_>], old: Option<&FieldProfile>, new: Option
         return Relation { how: How::Differs, ..plain };
     }
     if plain.agreement() >= 0.95 {
-        return plain;
+        return Relation { ruled: plain.disagreeing > 0 && ruled(pairs), ..plain };
     }
     let mut candidates = vec![plain];
     candidates.push(numbers(pairs));
@@ -250,6 +267,7 @@ pub(crate) fn relate(pairs: &[Pair<'_>], old: Option<&FieldProfile>, new: Option
         });
     let mut found = candidates.swap_remove(best);
     found.ambiguous = ambiguous;
+    found.ruled = found.how == How::Same && ruled(pairs);
     if found.agreement() < 0.5 {
         found.how = How::Differs;
         found.adapt = None;

@@ -4,7 +4,7 @@
 use super::{
     DriftKind,
     adapt::{adapt, json_at, json_text},
-    calibrate::{BLIND_MOST, BlindFeatures, blind_logit, overlap_logit, shared, sigmoid},
+    calibrate::{BLIND_MOST, BlindFeatures, MOST, blind_logit, overlap_logit, shared, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
     columns::describe,
     compare::{How, LEAST_OVERLAP, Relation, measure},
@@ -89,10 +89,11 @@ pub(crate) fn find<'a>(
 }
 
 fn score(relation: &Relation, background: f64, name: f64, opposed: bool) -> f64 {
-    let mut logit = overlap_logit(&relation.features(background)) + name - 0.2;
-    if name >= 1.0 {
-        logit += 2.5;
-    }
+    let values = overlap_logit(&relation.features(background));
+    let named = name - 0.2 + if name >= 1.0 { 2.5 } else { 0.0 };
+    // A name makes up for few values, never for values that disagree.
+    let mut logit = values
+        + named.min((MOST - values).max(0.0)).min(if relation.disagreement() > 0.01 { 0.0 } else { named });
     if opposed {
         logit -= 3.0;
     }
@@ -108,7 +109,10 @@ fn score(relation: &Relation, background: f64, name: f64, opposed: bool) -> f64 
     if relation.agreement() < 0.7 {
         logit -= 4.0;
     }
-    let probability = sigmoid(logit.min(7.0));
+    if relation.ruled {
+        logit -= 4.0;
+    }
+    let probability = sigmoid(logit.min(MOST));
     if relation.ambiguous { probability / 2.0 } else { probability }
 }
 
