@@ -126,6 +126,27 @@ impl KeyStore {
         Ok(store)
     }
 
+    /// Copies the keys in `directory` into the new or empty folder `target`, beside a running server.
+    /// Keep the copy apart from a backup of the log: together they open everything.
+    pub fn backup(directory: &Path, target: &Path) -> Result<(), KeyStoreError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| KeyStoreError::Io { path, source }
+        };
+        fs::create_dir_all(target).map_err(at(target))?;
+        let copy = target.join("keys.sqlite");
+        if copy.exists() {
+            return Err(KeyStoreError::Store(format!("`{}` holds keys already", target.display())));
+        }
+        let connection = Connection::open(directory.join("keys.sqlite"))?;
+        connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+        restrict(&copy).map_err(at(&copy))?;
+        let master = target.join("master.key");
+        // Copying keeps the file mode: its owner's alone.
+        fs::copy(directory.join("master.key"), &master).map_err(at(&master))?;
+        Ok(())
+    }
+
     /// A secret of the installation, sealed with the master key; `make` gives it its first value.
     pub fn secret(
         &self,

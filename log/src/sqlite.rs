@@ -2,11 +2,14 @@
 //! that one fsync serves everyone who waits; readers have connections of their own.
 
 mod archive;
+mod backup;
 mod check;
 mod live;
 mod reader;
 mod schema;
 mod writer;
+
+pub use backup::{backup, restore};
 
 use crate::{
     codec,
