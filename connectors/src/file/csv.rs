@@ -96,7 +96,8 @@ pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: &Dialect, spans: &
             // Mostly the field ends here; what stands behind the quote belongs to the value.
             match bytes.get(at) {
                 Some(byte) if *byte == delimiter || *byte == newline => {}
-                None | Some(b'\r') => {}
+                None => {}
+                Some(b'\r') if matches!(bytes.get(at + 1), None | Some(b'\n')) => {}
                 Some(_) => kind = SpanKind::Loose,
             }
         }
@@ -108,7 +109,7 @@ pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: &Dialect, spans: &
                 if !is_delimiter && newline == b'\n' && end > start && bytes[end - 1] == b'\r' {
                     end -= 1;
                 }
-                push_span(spans, bytes, start, end, kind);
+                push_span(spans, start, end, kind);
                 at += 1;
                 if !is_delimiter {
                     return Parsed::Record { length: at, lines };
@@ -119,7 +120,7 @@ pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: &Dialect, spans: &
                 if newline == b'\n' && end > start && bytes[end - 1] == b'\r' {
                     end -= 1;
                 }
-                push_span(spans, bytes, start, end, kind);
+                push_span(spans, start, end, kind);
                 return Parsed::Record { length: bytes.len(), lines };
             }
             None => return Parsed::More { in_quotes: false },
@@ -127,13 +128,7 @@ pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: &Dialect, spans: &
     }
 }
 
-fn push_span(spans: &mut Vec<Span>, bytes: &[u8], start: usize, end: usize, kind: SpanKind) {
-    // A `\r` between the closing quote and the delimiter is kept as text.
-    let kind = if kind == SpanKind::Quoted && end > start && bytes[end - 1] == b'\r' {
-        SpanKind::Loose
-    } else {
-        kind
-    };
+fn push_span(spans: &mut Vec<Span>, start: usize, end: usize, kind: SpanKind) {
     let (start, end) = if kind == SpanKind::Quoted { (start + 1, end - 1) } else { (start, end) };
     spans.push(Span { start: start as u32, end: end as u32, kind });
 }

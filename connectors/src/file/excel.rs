@@ -155,15 +155,22 @@ fn each_cell(
     mut each: impl FnMut(u32, u32, Value) -> Result<(), ConnectorError>,
 ) -> Result<(), ConnectorError> {
     let broken = |cause: &dyn std::fmt::Display| error::broken(name, "workbook", cause);
-    if let Sheets::Xlsx(xlsx) = workbook {
-        let mut cells = xlsx.worksheet_cells_reader(sheet).map_err(|cause| broken(&cause))?;
-        while let Some(cell) = cells.next_cell().map_err(|cause| broken(&cause))? {
-            if let Some(value) = value_of_ref(cell.get_value()) {
-                let (row, column) = cell.get_position();
-                each(row, column, value)?;
+    macro_rules! stream {
+        ($workbook:expr) => {{
+            let mut cells = $workbook.worksheet_cells_reader(sheet).map_err(|cause| broken(&cause))?;
+            while let Some(cell) = cells.next_cell().map_err(|cause| broken(&cause))? {
+                if let Some(value) = value_of_ref(cell.get_value()) {
+                    let (row, column) = cell.get_position();
+                    each(row, column, value)?;
+                }
             }
-        }
-        return Ok(());
+            return Ok(());
+        }};
+    }
+    match workbook {
+        Sheets::Xlsx(xlsx) => stream!(xlsx),
+        Sheets::Xlsb(xlsb) => stream!(xlsb),
+        Sheets::Xls(_) | Sheets::Ods(_) => {}
     }
     let range = workbook.worksheet_range(sheet).map_err(|cause| broken(&cause))?;
     let (top, left) = range.start().unwrap_or_default();

@@ -40,14 +40,7 @@ struct TimeLayout {
     seconds: bool,
     fraction: bool,
     twelve_hours: bool,
-    zone: Zone,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Zone {
-    None,
-    Utc,
-    Offset,
+    zone: bool,
 }
 
 /// A date or time: the layouts that fit it.
@@ -74,27 +67,6 @@ pub enum ValueShape {
     Object,
     Array,
     Text,
-}
-
-impl ValueShape {
-    /// The name that profiles use: `integer`, `decimal`, `decimal_comma`, `boolean`,
-    /// `date:<strptime>`, `timestamp:<strptime>`, `object`, `array`, `text`. Of several layouts
-    /// that fit, the day comes first.
-    pub fn name(self) -> String {
-        match self {
-            Self::Boolean | Self::YesNo => "boolean".to_owned(),
-            Self::Integer => "integer".to_owned(),
-            Self::Decimal => "decimal".to_owned(),
-            Self::DecimalComma { .. } => "decimal_comma".to_owned(),
-            Self::Temporal(temporal) => match temporal.time {
-                None => format!("date:{}", first_format(temporal.dates)),
-                Some(layout) => format!("timestamp:{}", timestamp_format(temporal.dates, layout)),
-            },
-            Self::Object => "object".to_owned(),
-            Self::Array => "array".to_owned(),
-            Self::Thousands | Self::Text => "text".to_owned(),
-        }
-    }
 }
 
 /// Says what a value is. Spaces around it make it text: nothing here trims.
@@ -287,7 +259,7 @@ fn parse_time(bytes: &[u8], separator: u8) -> Option<TimeLayout> {
     let (minute, 2) = take_number(bytes.get(at + 1..)?, 2)? else { return None };
     at += 3;
     let mut layout =
-        TimeLayout { separator, seconds: false, fraction: false, twelve_hours: false, zone: Zone::None };
+        TimeLayout { separator, seconds: false, fraction: false, twelve_hours: false, zone: false };
     let mut second = 0;
     if bytes.get(at) == Some(&b':') {
         let (value, 2) = take_number(bytes.get(at + 1..)?, 2)? else { return None };
@@ -304,17 +276,15 @@ fn parse_time(bytes: &[u8], separator: u8) -> Option<TimeLayout> {
     if !hour_fits || minute > 59 || second > 60 {
         return None;
     }
-    let rest = bytes.get(at..)?;
-    let rest = if rest.first() == Some(&b' ') && rest.len() > 1 { &rest[1..] } else { rest };
-    layout.zone = match rest {
-        [] => Zone::None,
-        b"Z" | b"z" | b"UTC" => Zone::Utc,
+    layout.zone = match bytes.get(at..)? {
+        [] => false,
+        b"Z" | b"z" => true,
         [b'+' | b'-', digits @ ..] => {
             let plain: Vec<u8> = digits.iter().copied().filter(|byte| *byte != b':').collect();
             if !matches!(plain.len(), 2 | 4) || !plain.iter().all(u8::is_ascii_digit) {
                 return None;
             }
-            Zone::Offset
+            true
         }
         _ => return None,
     };
@@ -354,10 +324,8 @@ fn timestamp_format(dates: u16, layout: TimeLayout) -> String {
     if layout.twelve_hours {
         format.push_str(" %p");
     }
-    match layout.zone {
-        Zone::None => {}
-        Zone::Utc => format.push('Z'),
-        Zone::Offset => format.push_str("%z"),
+    if layout.zone {
+        format.push_str("%z");
     }
     format
 }
@@ -414,20 +382,7 @@ impl Inferrer {
             return;
         };
         self.timestamps += 1;
-        match &mut self.layout {
-            None => self.layout = Some(layout),
-            Some(known) => {
-                let same_skeleton = known.separator == layout.separator
-                    && known.seconds == layout.seconds
-                    && known.twelve_hours == layout.twelve_hours
-                    && (known.zone == Zone::None) == (layout.zone == Zone::None);
-                self.mixed_layout |= !same_skeleton;
-                known.fraction |= layout.fraction;
-                if known.zone != layout.zone {
-                    known.zone = Zone::Offset;
-                }
-            }
-        }
+        self.mixed_layout |= *self.layout.get_or_insert(layout) != layout;
     }
 
     pub const fn values(&self) -> u64 {
@@ -464,8 +419,9 @@ impl Inferrer {
                 (LogicalType::Text, written("ambiguous_number"))
             };
         }
-        if all(self.integers + self.decimals + self.thousands + self.commas - self.decisive_commas) {
-            return (LogicalType::Text, written("thousands_comma"));
+        let undecided = self.commas - self.decisive_commas;
+        if self.thousands > 0 && all(self.integers + self.decimals + self.thousands + undecided) {
+            return (LogicalType::Decimal, written("decimal_grouped"));
         }
         if all(self.objects) {
             return (LogicalType::Object, None);
@@ -490,11 +446,12 @@ impl Inferrer {
         if mask == 0 {
             return (LogicalType::Text, Some("mixed_dates".to_owned()));
         }
+        // The standard's own form needs no format, whatever fraction or zone it has.
+        let standard = mask == YEAR_FIRST_DASH && self.layout.is_none_or(|layout| !layout.twelve_hours);
         match self.layout {
+            None if standard => (LogicalType::Date, None),
             None => (LogicalType::Date, Some(first_format(mask).to_owned())),
-            Some(_) if self.mixed_layout && mask == YEAR_FIRST_DASH => {
-                (LogicalType::Timestamp, Some("iso8601".to_owned()))
-            }
+            Some(_) if standard => (LogicalType::Timestamp, None),
             Some(_) if self.mixed_layout => (LogicalType::Text, Some("mixed_dates".to_owned())),
             Some(layout) => (LogicalType::Timestamp, Some(timestamp_format(mask, layout))),
         }
@@ -537,7 +494,8 @@ mod tests {
     fn decimal_comma() {
         check(&["1,5", "2", "1.234,56"], LogicalType::Decimal, Some("decimal_comma"));
         check(&["1,234", "2,500"], LogicalType::Text, Some("ambiguous_number"));
-        check(&["1,234.50", "1,234"], LogicalType::Text, Some("thousands_comma"));
+        check(&["1,234.50", "1,234", "12"], LogicalType::Decimal, Some("decimal_grouped"));
+        check(&["1,234.50", "1,5"], LogicalType::Text, None);
     }
 
     #[test]
@@ -547,20 +505,17 @@ mod tests {
         check(&["01/02/2024", "4/25/2024"], LogicalType::Date, Some("%m/%d/%Y"));
         check(&["13/04/2024", "4/25/2024"], LogicalType::Text, Some("mixed_dates"));
         check(&["01.02.2024"], LogicalType::Date, Some("%d.%m.%Y"));
-        check(&["2024-02-29"], LogicalType::Date, Some("%Y-%m-%d"));
+        check(&["2024-02-29"], LogicalType::Date, None);
         check(&["2023-02-29"], LogicalType::Text, None);
         check(&["20240105"], LogicalType::Integer, None);
     }
 
     #[test]
     fn timestamps() {
-        check(&["2020-10-22T21:03:23.000+0000"], LogicalType::Timestamp, Some("%Y-%m-%dT%H:%M:%S.%f%z"));
-        check(
-            &["2024-01-05 10:00:00", "2024-01-06 11:30:00"],
-            LogicalType::Timestamp,
-            Some("%Y-%m-%d %H:%M:%S"),
-        );
-        check(&["2024-01-05T10:00:00Z"], LogicalType::Timestamp, Some("%Y-%m-%dT%H:%M:%SZ"));
+        check(&["2020-10-22T21:03:23.000+0000", "2024-01-05T10:00:00Z"], LogicalType::Timestamp, None);
+        check(&["2024-01-05 10:00:00", "2024-01-06 11:30"], LogicalType::Timestamp, None);
+        check(&["25.01.2024 10:00"], LogicalType::Timestamp, Some("%d.%m.%Y %H:%M"));
+        check(&["25.01.2024 10:00", "25.01.2024 10:00:01"], LogicalType::Text, Some("mixed_dates"));
         check(&["1/25/2024 3:15 PM"], LogicalType::Timestamp, Some("%m/%d/%Y %I:%M %p"));
         check(&["2024-01-05", "2024-01-05T10:00:00Z"], LogicalType::Text, None);
     }

@@ -100,7 +100,7 @@ pub(crate) fn inspect(
             return Err(error::wrong_type(name, promised));
         }
     }
-    let mut evidence = head.clone();
+    let mut evidence = whole_characters(&head).to_vec();
     if packing == Packing::Plain {
         append_far_samples(&mut file, head.len() as u64, &mut evidence)
             .map_err(|cause| error::io(name, cause))?;
@@ -150,10 +150,23 @@ fn append_far_samples(file: &mut File, head: u64, evidence: &mut Vec<u8>) -> io:
         if at > head {
             file.seek(SeekFrom::Start(at))?;
             evidence.push(b'\n');
-            evidence.extend(read_up_to(file, FAR as usize)?);
+            evidence.extend(whole_characters(&read_up_to(file, FAR as usize)?));
         }
     }
     Ok(())
+}
+
+/// Without the parts of UTF-8 characters that a sample cuts at its ends.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    let begins = bytes.iter().take(3).take_while(|byte| (0x80..0xc0).contains(*byte)).count();
+    let bytes = &bytes[begins..];
+    match std::str::from_utf8(bytes) {
+        Err(cut) if cut.error_len().is_none() => &bytes[..cut.valid_up_to()],
+        _ => {
+            let ends = bytes.iter().rev().take(4).position(|byte| *byte >= 0xc0);
+            ends.map_or(bytes, |back| &bytes[..bytes.len() - back - 1])
+        }
+    }
 }
 
 /// The encoding and the length of its mark.

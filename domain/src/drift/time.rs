@@ -65,7 +65,9 @@ pub(crate) fn write(format: &str, micros: i64) -> Option<String> {
 
 /// Does the format say the time of day?
 pub(crate) fn has_clock(format: &str) -> bool {
-    matches!(format, EPOCH_SECONDS | EPOCH_MILLISECONDS | ISO_8601) || format.contains("%H")
+    matches!(format, EPOCH_SECONDS | EPOCH_MILLISECONDS | ISO_8601)
+        || format.contains("%H")
+        || format.contains("%I")
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -146,7 +148,12 @@ fn read_pattern(format: &str, text: &str) -> Option<i64> {
                 let index = MONTHS.iter().position(|month| month.as_bytes().eq_ignore_ascii_case(name))?;
                 (index as i64 + 1, 3)
             }
-            b'm' | b'd' | b'H' | b'M' | b'S' => digits(rest, 1, 2)?,
+            b'm' | b'd' | b'H' | b'I' | b'M' | b'S' => digits(rest, 1, 2)?,
+            b'p' => match rest.get(..2)? {
+                half if half.eq_ignore_ascii_case(b"AM") => (0, 2),
+                half if half.eq_ignore_ascii_case(b"PM") => (12, 2),
+                _ => return None,
+            },
             _ => return None,
         };
         at += length;
@@ -156,6 +163,8 @@ fn read_pattern(format: &str, text: &str) -> Option<i64> {
             b'm' | b'b' => month = Some(value),
             b'd' => day = Some(value),
             b'H' if value < 24 => clock += value * 3_600_000_000,
+            b'I' if (1..=12).contains(&value) => clock += value % 12 * 3_600_000_000,
+            b'p' => clock += value * 3_600_000_000,
             b'M' if value < 60 => clock += value * 60_000_000,
             b'S' if value < 61 => clock += value * 1_000_000,
             b'f' => clock += value,
@@ -236,6 +245,18 @@ mod tests {
         {
             assert_eq!(read(ISO_8601, text), read("%Y-%m-%d", "2024-02-29"), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_twelve_hour_clocks() {
+        for (text, same) in [
+            ("1/25/2024 3:15 PM", "2024-01-25T15:15"),
+            ("1/25/2024 12:00 am", "2024-01-25T00:00"),
+            ("1/25/2024 12:30 PM", "2024-01-25T12:30"),
+        ] {
+            assert_eq!(read("%m/%d/%Y %I:%M %p", text), read(ISO_8601, same), "{text}");
+        }
+        assert_eq!(read("%m/%d/%Y %I:%M %p", "1/25/2024 13:00 PM"), None);
     }
 
     #[test]
