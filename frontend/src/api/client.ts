@@ -84,8 +84,9 @@ export async function send(
     }
   };
   let { response, token } = await once();
-  if (response.status === 401 && token && !anonymous) {
-    if (await refresh(token)) ({ response, token } = await once());
+  if (response.status === 401 && token && !anonymous && (await refresh(token))) {
+    ({ response, token } = await once());
+    // Refused with a token as new as can be: the session is over, not the token.
     if (response.status === 401 && session.get()?.accessToken === token) session.set(null);
   }
   if (!response.ok)

@@ -82,8 +82,8 @@ export class SseParser {
 
 async function connectOnce(signal: AbortSignal) {
   const { ticket } = await calls.events.ticket();
-  const query = new URLSearchParams({ ticket });
-  if (position) query.set("from", position);
+  // Without a position the stream would begin at the organisation's first event.
+  const query = new URLSearchParams({ ticket, from: position ?? "now" });
   const connection = new AbortController();
   const stop = () => connection.abort();
   signal.addEventListener("abort", stop);

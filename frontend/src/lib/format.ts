@@ -26,7 +26,7 @@ export const percent = (value: number | null | undefined) => {
   if (value === null || value === undefined) return "–";
   // 0.995 is not 100 %: never round a doubt away.
   const scaled = Math.floor(value * 1000) / 10;
-  return `${Number.isInteger(scaled) ? scaled : scaled.toFixed(1)} %`;
+  return `${Number.isInteger(scaled) ? scaled : scaled.toFixed(1)}\u00a0%`;
 };
 
 export function duration(milliseconds: number): string {

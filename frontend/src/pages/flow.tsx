@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { Activity, Pause, Play } from "lucide-react";
 import { useEffect, useMemo, useRef, useState } from "react";
+import * as calls from "@/api/calls";
 import { live, useLive } from "@/api/events";
 import { q } from "@/api/queries";
 import type { Graph, LogEvent } from "@/api/types";
@@ -177,7 +178,16 @@ function EventFeed({ paused }: { paused: boolean }) {
   useEffect(() => {
     setFrozen(hold ? live.get().recent : null);
   }, [hold]);
-  const list = (frozen ?? recent).slice(0, LISTED);
+  const earlier = useQuery({
+    queryKey: ["history", "latest"],
+    queryFn: async () => (await calls.history.list({ limit: LISTED })).data,
+  });
+  // What came before this page was opened stands below what comes.
+  const heard = new Set((frozen ?? recent).map((event) => event.position));
+  const list = [
+    ...(frozen ?? recent),
+    ...(earlier.data ?? []).filter((event) => !heard.has(event.position)),
+  ].slice(0, LISTED);
   const newest = frozen?.[0]?.position;
   const at = frozen ? recent.findIndex((event) => event.position === newest) : 0;
   const gathered = frozen ? (at < 0 ? recent.length : at) : 0;
@@ -199,9 +209,7 @@ function EventFeed({ paused }: { paused: boolean }) {
       >
         {list.length === 0 ? (
           <p className="py-6 text-center text-sm text-muted">
-            {state === "live"
-              ? "Nothing has happened since you opened this page."
-              : "Connecting to the event stream…"}
+            {state === "live" ? "Nothing has happened yet." : "Connecting to the event stream…"}
           </p>
         ) : (
           <ul className="divide-y divide-line">

@@ -130,12 +130,11 @@ export function AppShell() {
         <button
           type="button"
           onClick={() => setPaletteOpen(true)}
-          aria-label="Open the command palette"
           className="flex min-h-11 items-center justify-center gap-3 rounded-xl px-3 text-sm font-semibold text-muted hover:bg-hover hover:text-ink lg:justify-between"
         >
           <span className="flex items-center gap-3">
             <Command aria-hidden className="size-5 lg:size-4" />{" "}
-            <span className="hidden lg:inline">Jump to…</span>
+            <span className="sr-only lg:not-sr-only">Jump to…</span>
           </span>
           <kbd className="hidden rounded-md border border-line bg-sunken px-1.5 py-0.5 text-xs lg:inline">
             Ctrl K
@@ -281,7 +280,6 @@ function Account({ onOpen }: { onOpen: () => void }) {
       <button
         type="button"
         aria-haspopup="dialog"
-        aria-label={`Account: ${held.user.email}`}
         onClick={onOpen}
         className="flex min-h-11 w-full items-center gap-3 rounded-xl px-1.5 text-left hover:bg-hover"
       >
@@ -291,7 +289,8 @@ function Account({ onOpen }: { onOpen: () => void }) {
         >
           {held.user.email.charAt(0)}
         </span>
-        <span className="hidden min-w-0 flex-1 lg:block">
+        <span className="sr-only min-w-0 flex-1 lg:not-sr-only">
+          <span className="sr-only">Account: </span>
           <span className="block truncate text-sm font-bold">{held.tenant.name}</span>
           <span className="block truncate text-xs text-muted">{held.user.email}</span>
         </span>

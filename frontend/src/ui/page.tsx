@@ -47,7 +47,9 @@ export function PageHead({
           {kicker}
         </div>
         {intro ? (
-          <p className="mt-1 max-w-2xl text-sm text-muted md:text-[0.9375rem]">{intro}</p>
+          <p className="mt-1 max-w-3xl text-sm text-pretty text-muted md:text-[0.9375rem]">
+            {intro}
+          </p>
         ) : null}
       </div>
       {actions ? <div className="flex flex-wrap items-center gap-2">{actions}</div> : null}
@@ -104,13 +106,15 @@ export function Freshness({ updatedAt, fetching }: { updatedAt: number; fetching
           : "Not live";
   return (
     <span className="inline-flex items-center gap-2 text-xs font-semibold text-muted">
-      <span
-        aria-hidden
-        className={cx("size-2 rounded-full", state === "live" ? "bg-source" : "bg-warn")}
-      />
-      {text}
+      <span className="hidden items-center gap-2 md:inline-flex">
+        <span
+          aria-hidden
+          className={cx("size-2 rounded-full", state === "live" ? "bg-source" : "bg-warn")}
+        />
+        {text}
+      </span>
       {updatedAt > 0 ? (
-        <span className="font-medium">· updated {ago(new Date(updatedAt), now)}</span>
+        <span className="font-medium">updated {ago(new Date(updatedAt), now)}</span>
       ) : null}
       {fetching ? <RefreshCw aria-hidden className="size-3 animate-spin" /> : null}
     </span>
@@ -166,3 +170,35 @@ export function TableFrame({
 }
 export const TH = "px-4 py-2.5 text-xs font-bold text-muted whitespace-nowrap first:pl-6 last:pr-6";
 export const TD = "border-t border-line px-4 py-3 align-middle first:pl-6 last:pr-6";
+
+/** A part that opens on demand. */
+export function Disclosure({
+  summary,
+  children,
+  open,
+  onToggle,
+  className,
+}: {
+  summary: ReactNode;
+  children: ReactNode;
+  open?: boolean;
+  onToggle?: (open: boolean) => void;
+  className?: string;
+}) {
+  return (
+    <details
+      open={open}
+      onToggle={(event) => onToggle?.(event.currentTarget.open)}
+      className={cx("group", className)}
+    >
+      <summary className="flex min-h-11 list-none items-center gap-2 rounded-lg text-sm font-semibold text-muted hover:text-ink [&::-webkit-details-marker]:hidden">
+        <ChevronRight
+          aria-hidden
+          className="size-4 shrink-0 transition-transform group-open:rotate-90"
+        />
+        {summary}
+      </summary>
+      {children}
+    </details>
+  );
+}

@@ -9,6 +9,7 @@ import { cx } from "@/ui/cx";
 import { Progress } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
 import { Field, Input, Select } from "@/ui/form";
+import { Disclosure } from "@/ui/page";
 
 interface Sending {
   file: File;
@@ -176,13 +177,11 @@ export function FileDrop({
           )}
         </Field>
       ) : null}
-      <details
+      <Disclosure
+        summary="Or a path on the server"
         open={byPath || (Boolean(value) && !chosen && !earlier.isPending)}
-        onToggle={(event) => setByPath(event.currentTarget.open)}
+        onToggle={setByPath}
       >
-        <summary className="inline-flex min-h-11 items-center text-sm font-semibold text-muted hover:text-ink">
-          Or a path on the server
-        </summary>
         <Field label="Path" hint={hint} optional>
           {(control) => (
             <Input
@@ -193,7 +192,7 @@ export function FileDrop({
             />
           )}
         </Field>
-      </details>
+      </Disclosure>
     </div>
   );
 }

@@ -4,6 +4,7 @@ import type { ReactNode } from "react";
 import type { JsonSchema } from "@/api/types";
 import { humanize } from "@/lib/format";
 import { Check, Field, Input, Select } from "@/ui/form";
+import { Disclosure } from "@/ui/page";
 
 export type Values = Record<string, unknown>;
 
@@ -93,12 +94,12 @@ export function SchemaForm({ schema, value, onChange, errorAt, pointer = "", cus
       ) : null}
       {first.map(property)}
       {later.length > 3 ? (
-        <details className="rounded-xl border border-line px-4">
-          <summary className="flex min-h-12 items-center font-semibold">
-            More options, detected when left empty
-          </summary>
+        <Disclosure
+          className="rounded-xl border border-line px-3"
+          summary="More options, detected when left empty"
+        >
           <div className="flex flex-col gap-5 pt-2 pb-5">{later.map(property)}</div>
-        </details>
+        </Disclosure>
       ) : (
         later.map(property)
       )}

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { Braces } from "lucide-react";
+import { Braces, ChevronRight } from "lucide-react";
 import { q } from "@/api/queries";
 import type { SchemaVersion } from "@/api/types";
 import { count } from "@/lib/format";
 import { Badge, Card, CardHead, Empty, SkeletonRows, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
+import { differenceOf } from "./schema-difference";
 
 export default function Schemas({ connectionId }: { connectionId: string }) {
   const schemas = useQuery(q.schemas(connectionId));
@@ -43,37 +44,6 @@ export default function Schemas({ connectionId }: { connectionId: string }) {
   );
 }
 
-interface Difference {
-  added: string[];
-  removed: string[];
-  changed: string[];
-}
-
-/** What a version has that the one before it had not, by field name. */
-export function differenceOf(
-  before: SchemaVersion | undefined,
-  after: SchemaVersion,
-): Difference | null {
-  if (!before) return null;
-  const old = new Map(before.fields.map((field) => [field.name, field]));
-  const now = new Map(after.fields.map((field) => [field.name, field]));
-  return {
-    added: [...now.keys()].filter((name) => !old.has(name)),
-    removed: [...old.keys()].filter((name) => !now.has(name)),
-    changed: [...now.values()]
-      .filter((field) => {
-        const past = old.get(field.name);
-        return (
-          past &&
-          (past.type !== field.type ||
-            past.nullable !== field.nullable ||
-            past.format !== field.format)
-        );
-      })
-      .map((field) => field.name),
-  };
-}
-
 function StreamVersions({ stream, versions }: { stream: string; versions: SchemaVersion[] }) {
   return (
     <Card aria-label={`Schemas of ${stream}`}>
@@ -87,7 +57,11 @@ function StreamVersions({ stream, versions }: { stream: string; versions: Schema
           return (
             <li key={version.version} className="border-t border-line">
               <details open={index === 0} className="group">
-                <summary className="flex min-h-12 flex-wrap items-center gap-x-3 gap-y-1 px-4 py-2 -outline-offset-2 hover:bg-hover md:px-6">
+                <summary className="flex min-h-12 list-none [&::-webkit-details-marker]:hidden flex-wrap items-center gap-x-3 gap-y-1 px-4 py-2 -outline-offset-2 hover:bg-hover md:px-6">
+                  <ChevronRight
+                    aria-hidden
+                    className="size-4 text-muted transition-transform group-open:rotate-90"
+                  />
                   <span className="font-bold">Version {version.version}</span>
                   <span className="text-sm text-muted">
                     {count(version.fields.length)} fields · <Time at={version.first_seen_at} />

@@ -119,7 +119,7 @@ export function RowTable({
                   key={field}
                   className={cx(
                     TD,
-                    "max-w-72 truncate !py-2.5",
+                    "max-w-56 truncate !py-2.5",
                     DATA.has(type) && "data",
                     NUMERIC.has(type) && "text-right",
                   )}
@@ -140,8 +140,8 @@ export function RowTable({
                 </td>
               );
             })}
-            <td className={cx(TD, "!py-2")}>
-              <Sources row={row} />
+            <td className={cx(TD, "data !py-2 text-source")}>
+              {new Set(row._sources?.map((source) => source.connection_id)).size || "–"}
             </td>
             <td className={cx(TD, "!py-2 text-muted")}>
               <Time at={row._updated_at} />

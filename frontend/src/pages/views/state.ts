@@ -6,7 +6,7 @@ import type { Search } from "@/router";
 
 export const SIZES = [25, 50, 100, 250];
 const DEFAULT_SIZE = 50;
-const DEFAULT_COLUMNS = 7;
+const DEFAULT_COLUMNS = 6;
 
 export interface ViewState {
   q: string;

@@ -1,0 +1,67 @@
+import { cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { useState } from "react";
+import { afterEach, expect, test } from "vitest";
+import type { JsonSchema } from "@/api/types";
+import { SchemaForm, type Values } from "./schema-form";
+
+afterEach(cleanup);
+
+const schema: JsonSchema = {
+  type: "object",
+  required: ["host", "auth"],
+  properties: {
+    port: { type: "integer", title: "Port", order: 2 },
+    host: { type: "string", title: "Host", description: "Its name", order: 1 },
+    tls: { type: "boolean", title: "Use TLS", default: true },
+    auth: {
+      type: "object",
+      title: "Authentication",
+      oneOf: [
+        {
+          title: "Key",
+          properties: {
+            kind: { const: "key" },
+            key: { type: "string", title: "API key", writeOnly: true },
+          },
+        },
+        {
+          title: "Password",
+          properties: { kind: { const: "password" }, user: { type: "string", title: "User" } },
+        },
+      ],
+    },
+  },
+};
+
+function Harness({ seen }: { seen: (value: Values) => void }) {
+  const [value, setValue] = useState<Values>({});
+  seen(value);
+  return (
+    <SchemaForm
+      schema={schema}
+      value={value}
+      onChange={setValue}
+      errorAt={(pointer) => (pointer === "/host" ? "cannot be found" : undefined)}
+    />
+  );
+}
+
+test("a connector's schema draws its form: kinds, order, ways to sign in, secrets, errors", () => {
+  let value: Values = {};
+  render(<Harness seen={(next) => (value = next)} />);
+  const host = screen.getByLabelText("Host");
+  expect(host.getAttribute("aria-invalid")).toBe("true");
+  expect(screen.getByText("cannot be found")).toBeTruthy();
+  fireEvent.change(host, { target: { value: "db.example" } });
+  fireEvent.change(screen.getByLabelText(/Port/), { target: { value: "5432" } });
+  expect(screen.getByLabelText(/API key/).getAttribute("type")).toBe("password");
+  fireEvent.change(screen.getByLabelText("Authentication"), { target: { value: "1" } });
+  fireEvent.change(screen.getByLabelText(/User/), { target: { value: "ada" } });
+  expect(value).toEqual({
+    host: "db.example",
+    port: 5432,
+    auth: { kind: "password", user: "ada" },
+  });
+  fireEvent.change(host, { target: { value: "" } });
+  expect(value).not.toHaveProperty("host");
+});
