@@ -604,6 +604,8 @@ impl Work {
                 proposed,
                 confidence,
                 status,
+                targets,
+                key,
             } => {
                 let Some(stream) = self.streams.get(scene.tenant, scene.id) else { return };
                 let evidence: Vec<Evidence> =
@@ -620,6 +622,8 @@ impl Work {
                     drift_ids,
                     schema_version: *schema_version,
                     proposal: changes.clone(),
+                    targets: targets.clone(),
+                    key_touched: *key,
                     confidence: *confidence,
                     evidence,
                     status: *status,

@@ -240,6 +240,10 @@ pub struct RepairRow {
     pub drift_ids: Vec<Uuid>,
     pub schema_version: u32,
     pub proposal: Vec<RepairChange>,
+    /// Target fields whose lines it changes.
+    pub targets: Vec<String>,
+    /// It changes what tells records apart.
+    pub key_touched: bool,
     pub confidence: f64,
     pub evidence: Vec<Evidence>,
     pub status: RepairStatus,
