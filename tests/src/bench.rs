@@ -1,6 +1,9 @@
 //! What the benches share.
 
 pub mod commands;
+pub mod ingest;
+pub mod matching;
+pub mod rebuild;
 
 use serde::Serialize;
 

@@ -8,7 +8,7 @@ use autonomos_commands::{
 };
 use autonomos_domain::{
     aggregates::task::{Task, TaskCommand},
-    ids::TenantId,
+    ids::{TaskId, TenantId},
 };
 use autonomos_log::{
     control::ControlStore,
@@ -83,7 +83,7 @@ async fn ours(folder: &Path, callers: usize) -> (f64, Histogram<u64>, u64) {
     let control = Arc::new(ControlStore::open(&folder.join("control.sqlite")).expect("opens"));
     let log = SqliteLog::open(Options::new(folder.join("log")), control).expect("opens");
     let keys = Arc::new(KeyStore::open(&folder.join("keys")).expect("opens"));
-    let commands = Commands::new(log, keys, Clock::system(), CommandOptions::default());
+    let commands = Commands::new(log, keys, Clock::default(), CommandOptions::default());
     let tenant = TenantId::random();
     let mut workers = Vec::new();
     let started = Instant::now();
@@ -93,6 +93,7 @@ async fn ours(folder: &Path, callers: usize) -> (f64, Histogram<u64>, u64) {
             let task = Uuid::from_u128(caller as u128 + 1);
             let context = || CommandContext::system(tenant, "bench");
             let queue = TaskCommand::QueueTask {
+                task_id: TaskId(task),
                 action: "sync".to_owned(),
                 payload: json!({ "connection": task }),
                 max_retries: 3,
