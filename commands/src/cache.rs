@@ -4,7 +4,7 @@
 //! holds from deciding to the end of its append: commands of one aggregate in this process queue up
 //! instead of conflicting in circles, those of different aggregates never meet. How many may wait is
 //! bounded by the caller. `hot` guards the entry itself, for nanoseconds and never across an await,
-//! so that reading a state does not wait for an append.
+//! so that reading a state does not wait for another reader.
 
 use autonomos_domain::{
     envelope::{AggregateKey, Hash, Position},
@@ -103,7 +103,7 @@ pub(crate) struct Hot {
 
 #[derive(Default)]
 pub(crate) struct Slot {
-    pub(crate) queue: tokio::sync::Mutex<()>,
+    pub(crate) queue: Arc<tokio::sync::Mutex<()>>,
     pub(crate) waiting: AtomicUsize,
     pub(crate) hot: RwLock<Option<Hot>>,
     touched: AtomicBool,

@@ -4,6 +4,9 @@
 //! copy and takes the cached one's place only after the append was acknowledged, so a failed append
 //! leaves nothing behind. A conflict (another writer of the same log) reloads and decides again.
 //! A command id seen in the last 24 hours gives its first answer again.
+//!
+//! An append that was handed to the log is seen through even if its caller goes away (a closed
+//! connection drops the future): what the log then has, the cache has too.
 
 use crate::{
     cache::{Cache, Done, Hot, Recent, Remembered, Slot},
@@ -22,8 +25,15 @@ use autonomos_log::{
     seal::KeyRing,
 };
 use cqrs_es::event_sink::EventSink;
-use std::sync::{Arc, atomic::Ordering};
+use futures::future::BoxFuture;
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
 use uuid::Uuid;
+
+pub use crate::feeds::FeedHandle;
 
 /// How often a command is decided again after a conflict.
 const MAX_TRIES: u32 = 8;
@@ -190,14 +200,19 @@ impl Commands {
         self.run::<A>(context, id, command, true).await
     }
 
-    /// An aggregate as of its last commit that this process knows of.
+    /// An aggregate as of its last commit, as far as this process wrote or read it; commands that are
+    /// on their way are waited for.
     pub async fn load<A>(&self, tenant: TenantId, id: Uuid) -> Result<Loaded<A>, CommandError>
     where
         A: StoredAggregate + 'static,
     {
         let key = AggregateKey { tenant, aggregate_type: A::KIND, aggregate_id: id };
         let slot = self.inner.cache.slot(&key);
-        if let Some(loaded) = cached::<A>(&slot) {
+        // A commit can be seen in the log before its command is over: who saw it must find its state,
+        // so a command on its way is waited for.
+        if slot.waiting.load(Ordering::Acquire) == 0
+            && let Some(loaded) = cached::<A>(&slot)
+        {
             return Ok(loaded);
         }
         let _turn = slot.queue.lock().await;
@@ -224,10 +239,10 @@ impl Commands {
         A: StoredAggregate + 'static,
         A::Command: Clone + Send,
     {
-        let inner = &*self.inner;
+        let inner = &self.inner;
         let key = AggregateKey { tenant: context.tenant, aggregate_type: A::KIND, aggregate_id: id };
         let slot = inner.cache.slot(&key);
-        let _turn = Turn::take(&slot, inner.options.queue_per_aggregate, &key).await?;
+        let mut turn = Turn::take(&slot, inner.options.queue_per_aggregate, &key).await?;
 
         for attempt in 0..MAX_TRIES {
             if slot.hot.read().is_none() {
@@ -254,50 +269,29 @@ impl Commands {
             let events = match decided {
                 Ok(()) => sink.collect().await,
                 Err(error) => {
-                    // An aggregate that does not exist leaves no entry behind.
-                    if version == 0 {
-                        slot.hot.write().take();
-                    }
+                    turn.forget_nothing(version);
                     return Err(error.into());
                 }
             };
             if events.is_empty() {
+                turn.forget_nothing(version);
                 return Ok(Outcome { position: None, version, replayed: false });
             }
 
             let commit = inner.seal_commit(context, key, version, last_hash, &events)?;
-            let weight: usize = commit.events.iter().map(|event| event.payload.len()).sum();
-            let recorded_at = commit.header.recorded_at;
-            match inner.log.append(commit).await {
-                Ok(appended) => {
-                    let version = version + events.len() as u64;
-                    let done = Done {
-                        position: appended.position,
-                        version,
-                        request_hash: context.request_hash.clone(),
-                    };
-                    let total = {
-                        let mut hot = slot.hot.write();
-                        let hot = hot.as_mut().expect("only the holder of the turn empties it");
-                        hot.state = Arc::new(candidate);
-                        hot.version = version;
-                        hot.last_hash = Some(appended.hash);
-                        hot.recent.remember(context.command_id, done, recorded_at);
-                        hot.weight += weight;
-                        hot.weight
-                    };
-                    inner.cache.weigh(&key, &slot, total);
-                    return Ok(Outcome { position: Some(appended.position), version, replayed: false });
-                }
+            let next = Next {
+                state: Arc::new(candidate),
+                version: version + events.len() as u64,
+                weight: commit.events.iter().map(|event| event.payload.len()).sum(),
+            };
+            let (turn_back, result) = Landing::new(land(Arc::clone(inner), turn, key, commit, next)).await;
+            turn = turn_back;
+            match result {
+                Ok(outcome) => return Ok(outcome),
                 Err(AppendError::Conflict { .. }) => {
                     metrics::counter!("commands_conflicts_total").increment(1);
-                    slot.hot.write().take();
                 }
-                Err(error) => {
-                    // It may or may not be in the log: the next command looks.
-                    slot.hot.write().take();
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
             }
         }
         Err(CommandError::Contended { key, tries: MAX_TRIES })
@@ -410,35 +404,111 @@ fn downcast<A: StoredAggregate + 'static>(state: &Arc<dyn std::any::Any + Send +
     Arc::clone(state).downcast::<A>().expect("the key names the aggregate's type, so the entry has it")
 }
 
-/// A command's turn on its aggregate.
-struct Turn<'slot> {
-    slot: &'slot Slot,
-    _queue: tokio::sync::MutexGuard<'slot, ()>,
+/// What an aggregate is once its commit is in the log.
+struct Next {
+    state: Arc<dyn std::any::Any + Send + Sync>,
+    version: u64,
+    weight: usize,
 }
 
-impl<'slot> Turn<'slot> {
-    async fn take(slot: &'slot Slot, limit: usize, key: &AggregateKey) -> Result<Self, CommandError> {
-        let waiting = Waiting(slot);
-        if slot.waiting.fetch_add(1, Ordering::Relaxed) >= limit {
+/// Appends, then keeps what was decided, or forgets what may no longer be so.
+async fn land(
+    inner: Arc<Inner>,
+    turn: Turn,
+    key: AggregateKey,
+    commit: NewCommit,
+    next: Next,
+) -> (Turn, Result<Outcome, AppendError>) {
+    let (command_id, recorded_at) = (commit.header.command_id, commit.header.recorded_at);
+    let request_hash = commit.header.request_hash.clone();
+    let appended = match inner.log.append(commit).await {
+        Ok(appended) => appended,
+        Err(error) => {
+            // Someone was first, or it may or may not be in the log: the next look is at the log.
+            turn.slot.hot.write().take();
+            return (turn, Err(error));
+        }
+    };
+    let done = Done { position: appended.position, version: next.version, request_hash };
+    let total = {
+        let mut hot = turn.slot.hot.write();
+        let hot = hot.as_mut().expect("only the holder of the turn empties it");
+        hot.state = next.state;
+        hot.version = next.version;
+        hot.last_hash = Some(appended.hash);
+        hot.recent.remember(command_id, done, recorded_at);
+        hot.weight += next.weight;
+        hot.weight
+    };
+    inner.cache.weigh(&key, &turn.slot, total);
+    let outcome = Outcome { position: Some(appended.position), version: next.version, replayed: false };
+    (turn, Ok(outcome))
+}
+
+/// Awaits a future, and lets the runtime see it through if it is dropped before its end.
+struct Landing<T: Send + 'static> {
+    future: Option<BoxFuture<'static, T>>,
+}
+
+impl<T: Send + 'static> Landing<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { future: Some(Box::pin(future)) }
+    }
+}
+
+impl<T: Send + 'static> Future for Landing<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let future = self.future.as_mut().expect("not polled after its end");
+        let done = std::task::ready!(future.as_mut().poll(context));
+        self.future = None;
+        Poll::Ready(done)
+    }
+}
+
+impl<T: Send + 'static> Drop for Landing<T> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(future);
+        }
+    }
+}
+
+/// A command's turn on its aggregate.
+struct Turn {
+    slot: Arc<Slot>,
+    _queue: tokio::sync::OwnedMutexGuard<()>,
+    // After the guard: the count falls when the turn is over.
+    _waiting: Waiting,
+}
+
+impl Turn {
+    async fn take(slot: &Arc<Slot>, limit: usize, key: &AggregateKey) -> Result<Self, CommandError> {
+        let before = slot.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(Arc::clone(slot));
+        if before >= limit {
             return Err(CommandError::Busy { key: *key });
         }
-        let queue = slot.queue.lock().await;
-        std::mem::forget(waiting);
-        Ok(Self { slot, _queue: queue })
+        let queue = Arc::clone(&slot.queue).lock_owned().await;
+        Ok(Self { slot: Arc::clone(slot), _queue: queue, _waiting: waiting })
+    }
+
+    /// What does not exist (or was only taken not to) leaves no entry behind.
+    fn forget_nothing(&self, version: u64) {
+        if version == 0 {
+            self.slot.hot.write().take();
+        }
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.slot.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+/// Counts one waiter less when its turn is over, or when it went away before.
+struct Waiting(Arc<Slot>);
 
-/// Counts one waiter less, also when its future is dropped.
-struct Waiting<'slot>(&'slot Slot);
-
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

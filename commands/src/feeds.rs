@@ -75,6 +75,7 @@ impl Commands {
     pub async fn feed_append(
         &self,
         context: &CommandContext,
+        feed_id: FeedId,
         expected: &FeedHandle,
         event: FeedEvent,
         body: Option<(u64, Bytes)>,
@@ -83,8 +84,8 @@ impl Commands {
         if expected.closed {
             return Err(CommandError::FeedClosed { key });
         }
-        if context.tenant != expected.tenant {
-            return Err(CommandError::NotFound { what: "feed", id: expected.feed_id.to_string() });
+        if context.tenant != expected.tenant || feed_id != expected.feed_id {
+            return Err(CommandError::NotFound { what: "feed", id: feed_id.to_string() });
         }
         let mut commit = self.inner().seal_commit(
             context,

@@ -1,9 +1,17 @@
 //! Commands: deciding on aggregates and appending what was decided, keys, sign-in, background tasks,
 //! uploads and connections. Knows no HTTP and reads no projection.
 
+pub mod auth;
 mod cache;
 pub mod clock;
+pub mod connections;
 pub mod error;
 pub mod execute;
-pub mod feeds;
+mod feeds;
 pub mod keys;
+pub mod secrets;
+pub mod tasks;
+pub mod uploads;
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,11 @@ pub enum TaskCommand {
         retryable: bool,
         now: DateTime<Utc>,
     },
+    /// Its worker is gone (crash or shutdown): tried again at once, even if its retries are used up,
+    /// but not for ever, for it may be what stopped the worker.
+    LoseWorker {
+        now: DateTime<Utc>,
+    },
     RequestCancel,
     ConfirmCancel,
     /// By a person: a failed, dead or cancelled task runs again.
@@ -201,6 +206,17 @@ impl Task {
                     TaskEvent::TaskDied { code, message }
                 }])
             }
+            (Command::LoseWorker { .. }, Status::Running) if self.cancel_requested => {
+                Ok(vec![TaskEvent::TaskCancelled {}])
+            }
+            (Command::LoseWorker { now }, Status::Running) => {
+                let (code, message) = (WORKER_LOST.to_owned(), "its worker stopped before it was done".to_owned());
+                Ok(vec![if self.attempt <= self.max_retries.max(LOST_WORKERS) {
+                    TaskEvent::TaskRetryScheduled { attempt: self.attempt + 1, at: now, code, message }
+                } else {
+                    TaskEvent::TaskDied { code, message }
+                }])
+            }
             (Command::RequestCancel, Status::Queued | Status::Retrying) => {
                 Ok(vec![TaskEvent::TaskCancelled {}])
             }
@@ -276,6 +292,10 @@ impl Task {
 
 /// The code of a retry that a person asked for.
 pub const REQUESTED: &str = "requested";
+/// The code of a retry after its worker stopped.
+pub const WORKER_LOST: &str = "AOS-0353";
+/// Workers a task may lose, however few retries it has.
+const LOST_WORKERS: u32 = 30;
 const BACK_OFF_BASE_MILLISECONDS: u64 = 2_000;
 const BACK_OFF_CAP_MILLISECONDS: u64 = 15 * 60 * 1_000;
 
@@ -327,6 +347,7 @@ impl TaskCommand {
             Self::ReportProgress { .. } => "report progress",
             Self::SucceedTask { .. } => "complete it",
             Self::FailTask { .. } => "fail it",
+            Self::LoseWorker { .. } => "lose its worker",
             Self::RequestCancel => "cancel it",
             Self::ConfirmCancel => "confirm that it stopped",
             Self::RetryTask { .. } => "retry it",

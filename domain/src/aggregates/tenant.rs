@@ -9,7 +9,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far the platform may go without a person.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,8 @@ pub enum TenantEvent {
     UploadQuotaSet { bytes: u64 },
     UploadStored { upload: Upload },
     UploadRemoved { upload_id: UploadId },
+    OwnerAdded { owner: UserId },
+    OwnerRemoved { owner: UserId },
 }
 domain_event!(TenantEvent {
     TenantRegistered,
@@ -89,6 +91,8 @@ domain_event!(TenantEvent {
     UploadQuotaSet,
     UploadStored,
     UploadRemoved,
+    OwnerAdded,
+    OwnerRemoved,
 });
 
 #[derive(Debug, Clone)]
@@ -117,6 +121,13 @@ pub enum TenantCommand {
     RemoveUpload {
         upload_id: UploadId,
     },
+    AddOwner {
+        owner: UserId,
+    },
+    /// Refused of the last one.
+    RemoveOwner {
+        owner: UserId,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -124,7 +135,11 @@ pub struct Tenant {
     /// Empty until registered.
     pub name: String,
     pub cell: u16,
+    /// Who registered it.
     pub owner: Option<UserId>,
+    /// All owners now; never empty once registered.
+    #[serde(default)]
+    pub owners: BTreeSet<UserId>,
     pub mode: AutonomyMode,
     pub policy: RepairPolicy,
     pub upload_quota: u64,
@@ -184,6 +199,14 @@ impl Tenant {
                 }
                 Ok(vec![TenantEvent::UploadRemoved { upload_id }])
             }
+            TenantCommand::AddOwner { owner } => {
+                Ok(changed(TenantEvent::OwnerAdded { owner }, self.owners.contains(&owner)))
+            }
+            TenantCommand::RemoveOwner { owner } if !self.owners.contains(&owner) => Ok(Vec::new()),
+            TenantCommand::RemoveOwner { .. } if self.owners.len() == 1 => {
+                Err(Error::conflict("an organisation keeps at least one owner"))
+            }
+            TenantCommand::RemoveOwner { owner } => Ok(vec![TenantEvent::OwnerRemoved { owner }]),
         }
     }
 
@@ -225,6 +248,7 @@ impl Tenant {
                     name,
                     cell,
                     owner: Some(owner),
+                    owners: BTreeSet::from([owner]),
                     upload_quota: limits::UPLOAD_QUOTA_BYTES,
                     ..Self::default()
                 };
@@ -236,6 +260,12 @@ impl Tenant {
             TenantEvent::UploadStored { upload } => {
                 self.uploaded_bytes = self.uploaded_bytes.saturating_add(upload.bytes);
                 self.uploads.insert(upload.id, upload);
+            }
+            TenantEvent::OwnerAdded { owner } => {
+                self.owners.insert(owner);
+            }
+            TenantEvent::OwnerRemoved { owner } => {
+                self.owners.remove(&owner);
             }
             TenantEvent::UploadRemoved { upload_id } => {
                 if let Some(upload) = self.uploads.remove(&upload_id) {

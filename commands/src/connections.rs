@@ -1,0 +1,447 @@
+//! Connections: made under a unique name, tested against the real source, discovered, selected,
+//! deleted. A connection's name is reserved within its tenant before the connection exists.
+
+use crate::{
+    error::CommandError,
+    execute::{CommandContext, Commands, Outcome, derive_id},
+    keys::KeyStore,
+    secrets,
+    tasks::{NewTask, TaskFailure, TaskHandle, TaskHandler, TaskRun},
+};
+use async_trait::async_trait;
+use autonomos_connectors::{
+    error::ConnectorError,
+    port::{CheckStep, Connector, ConnectorInfo},
+};
+use autonomos_domain::{
+    aggregates::{
+        connection::{Connection, ConnectionCommand, ConnectionEvent, ConnectionStatus},
+        feed::FeedEvent,
+        reservation::{Holder, Reservation, ReservationCommand},
+    },
+    envelope::{Actor, AggregateKey, AggregateType},
+    error::Error as DomainError,
+    ids::{CommandId, ConnectionId, FeedId, TaskId, TenantId},
+    schema::{DiscoveredStream, StreamSelection},
+};
+use autonomos_log::events::open_event;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const NAME: &str = "connection_name";
+/// How long an unfinished creation keeps its name.
+const HOLD: TimeDelta = TimeDelta::minutes(1);
+/// A source that says nothing for this long counts as failed.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Tries to close a feed that a sync still appends to.
+const CLOSE_TRIES: u32 = 100;
+
+/// The action of the task that finishes a deletion.
+pub const CLOSE_CONNECTION_ACTION: &str = "close_connection";
+
+/// Makes connectors; the gateway has one that knows all kinds.
+pub trait ConnectorFactory: Send + Sync + 'static {
+    /// A configured source. Checks the configuration, opens nothing.
+    fn connect(
+        &self,
+        tenant: TenantId,
+        connector: &str,
+        config: &Value,
+    ) -> Result<Arc<dyn Connector>, ConnectorError>;
+
+    /// The kinds of source there are.
+    fn catalogue(&self) -> Vec<ConnectorInfo>;
+}
+
+/// What a test found.
+#[derive(Debug, Clone, Serialize)]
+pub struct TestReport {
+    pub ok: bool,
+    pub latency_ms: u64,
+    pub message: String,
+    pub steps: Vec<CheckStep>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ClosePayload {
+    connection_id: ConnectionId,
+}
+
+/// The use cases of connections. Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectionService {
+    commands: Commands,
+    keys: Arc<KeyStore>,
+    connectors: Arc<dyn ConnectorFactory>,
+}
+
+impl ConnectionService {
+    pub fn new(commands: Commands, keys: Arc<KeyStore>, connectors: Arc<dyn ConnectorFactory>) -> Self {
+        Self { commands, keys, connectors }
+    }
+
+    /// The kinds of source there are.
+    pub fn catalogue(&self) -> Vec<ConnectorInfo> {
+        self.connectors.catalogue()
+    }
+
+    /// The configuration with its secrets masked, as it may be shown.
+    pub fn config_shown(&self, connector: &str, config: &Value) -> Value {
+        match self.config_schema(connector) {
+            Ok(schema) => secrets::mask(&schema, config),
+            // Of a connector this build does not know, nothing is known to be harmless.
+            Err(_) => Value::Object(serde_json::Map::new()),
+        }
+    }
+
+    /// Makes a connection. Its id follows from the command's, so that a retry makes no second one.
+    pub async fn connection_create(
+        &self,
+        context: &CommandContext,
+        name: &str,
+        connector: &str,
+        config: Value,
+    ) -> Result<(ConnectionId, Outcome), CommandError> {
+        self.config_schema(connector)?;
+        self.connectors.connect(context.tenant, connector, &config)?;
+        let id = ConnectionId(derive_id(context.tenant, context.command_id, "connection"));
+        let name = name.trim();
+        self.name_hold(context, name, id).await?;
+        let command = ConnectionCommand::CreateConnection {
+            name: name.to_owned(),
+            connector: connector.to_owned(),
+            config,
+        };
+        match self.commands.create::<Connection>(context, id.0, command).await {
+            Ok(outcome) => {
+                self.name_confirm(context, name, id).await?;
+                Ok((id, outcome))
+            }
+            Err(error) => {
+                self.name_release_unless_used(context, name, id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Changes a connection's name, its configuration, or both. A masked secret keeps its value.
+    pub async fn connection_update(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        name: Option<&str>,
+        config: Option<Value>,
+    ) -> Result<Outcome, CommandError> {
+        let connection = self.connection_load(context.tenant, id).await?;
+        let config = match config {
+            Some(new) => {
+                let schema = self.config_schema(&connection.connector)?;
+                let merged = secrets::unmask(&schema, &connection.config, &new);
+                self.connectors.connect(context.tenant, &connection.connector, &merged)?;
+                Some(merged)
+            }
+            None => None,
+        };
+        let name = name.map(str::trim);
+        let renamed = name.filter(|name| reserved(name) != reserved(&connection.name));
+        if let Some(name) = renamed {
+            self.name_hold(context, name, id).await?;
+        }
+        let command = ConnectionCommand::UpdateConnection { name: name.map(str::to_owned), config };
+        let outcome = match self.commands.execute::<Connection>(context, id.0, command).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if let Some(name) = renamed {
+                    self.name_release_unless_used(context, name, id).await;
+                }
+                return Err(error);
+            }
+        };
+        if let Some(name) = renamed {
+            self.name_confirm(context, name, id).await?;
+            self.name_release(context, &connection.name, id).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Talks to the source and records how it went.
+    pub async fn connection_test(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+    ) -> Result<(TestReport, Outcome), CommandError> {
+        let connection = self.connection_load(context.tenant, id).await?;
+        let began = Instant::now();
+        let checked = match self.connectors.connect(context.tenant, &connection.connector, &connection.config)
+        {
+            Ok(connector) => {
+                tokio::time::timeout(TEST_TIMEOUT, connector.check()).await.unwrap_or_else(|_| {
+                    Err(ConnectorError::Transient {
+                        code: "AOS-0342",
+                        message: format!("the source did not answer within {} s", TEST_TIMEOUT.as_secs()),
+                    })
+                })
+            }
+            Err(error) => Err(error),
+        };
+        let latency_ms = began.elapsed().as_millis() as u64;
+        let report = match checked {
+            Ok(steps) => {
+                let failed = steps.iter().find(|step| !step.passed);
+                let message = failed.or(steps.last()).map_or_else(String::new, |step| step.message.clone());
+                TestReport { ok: failed.is_none(), latency_ms, message, steps }
+            }
+            Err(error) => TestReport { ok: false, latency_ms, message: error.to_string(), steps: Vec::new() },
+        };
+        let command =
+            ConnectionCommand::RecordTest { ok: report.ok, message: report.message.clone(), latency_ms };
+        let outcome = self.commands.execute::<Connection>(context, id.0, command).await?;
+        Ok((report, outcome))
+    }
+
+    /// Asks the source for its streams and records them.
+    pub async fn connection_discover(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+    ) -> Result<(Vec<DiscoveredStream>, Outcome), CommandError> {
+        let connection = self.connection_load(context.tenant, id).await?;
+        let connector = self.connectors.connect(context.tenant, &connection.connector, &connection.config)?;
+        let cancel = CancellationToken::new();
+        let cancel_on_drop = cancel.clone().drop_guard();
+        let streams = tokio::time::timeout(DISCOVER_TIMEOUT, connector.discover(cancel))
+            .await
+            .unwrap_or_else(|_| {
+                Err(ConnectorError::Transient {
+                    code: "AOS-0342",
+                    message: format!("the source did not answer within {} s", DISCOVER_TIMEOUT.as_secs()),
+                })
+            })?;
+        drop(cancel_on_drop);
+        let command = ConnectionCommand::RecordDiscovery { streams: streams.clone() };
+        let outcome = self.commands.execute::<Connection>(context, id.0, command).await?;
+        Ok((streams, outcome))
+    }
+
+    /// Chooses which streams are read, and how. Discovers first if that was never done.
+    pub async fn connection_select(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        streams: Vec<StreamSelection>,
+    ) -> Result<Outcome, CommandError> {
+        let connection = self.connection_load(context.tenant, id).await?;
+        if connection.discovered.is_none() {
+            self.connection_discover(&context.step("discover"), id).await?;
+        }
+        let command = ConnectionCommand::SelectStreams { streams };
+        self.commands.execute::<Connection>(context, id.0, command).await
+    }
+
+    /// Deletes a connection: nothing reads it any more, its records close, its name is free. A task
+    /// queued first does the same, so that a crash in between leaves nothing half done.
+    pub async fn connection_delete(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        tasks: &TaskHandle,
+    ) -> Result<Outcome, CommandError> {
+        let loaded = self.commands.load::<Connection>(context.tenant, id.0).await?;
+        if loaded.version == 0 {
+            return Err(CommandError::NotFound { what: "connection", id: id.to_string() });
+        }
+        let step = context.step("close");
+        let task = NewTask {
+            task_id: Some(TaskId(derive_id(context.tenant, step.command_id, "task"))),
+            max_retries: 20,
+            timeout_seconds: 3_600,
+            ..NewTask::new(CLOSE_CONNECTION_ACTION, serde_json::json!({ "connection_id": id }))
+        };
+        tasks.task_enqueue(&step, task).await?;
+        self.commands.execute::<Connection>(context, id.0, ConnectionCommand::DeleteConnection).await
+    }
+
+    /// Carries a deletion through; may be repeated.
+    async fn close(&self, context: &CommandContext, id: ConnectionId) -> Result<(), CommandError> {
+        let connection = self.commands.load::<Connection>(context.tenant, id.0).await?.state;
+        if connection.status != ConnectionStatus::Deleted {
+            self.commands
+                .execute::<Connection>(&context.step("delete"), id.0, ConnectionCommand::DeleteConnection)
+                .await?;
+        }
+        for stream in self.streams_ever(context.tenant, id).await? {
+            self.feed_close(context, FeedId::of(id, &stream)).await?;
+        }
+        self.name_release(context, &connection.name, id).await
+    }
+
+    /// The deleted connection's feed ends, whoever appends to it: after this they are fenced off.
+    async fn feed_close(&self, context: &CommandContext, feed_id: FeedId) -> Result<(), CommandError> {
+        for _ in 0..CLOSE_TRIES {
+            let handle = self.commands.feed_open(context.tenant, feed_id).await?;
+            let Some(mut state) = handle.state.clone().filter(|_| !handle.closed) else { return Ok(()) };
+            state.snapshot = None;
+            let step = context.step(&format!("close-{feed_id}-{}", handle.version));
+            match self
+                .commands
+                .feed_append(&step, feed_id, &handle, FeedEvent::FeedClosed { state }, None)
+                .await
+            {
+                Err(CommandError::Fenced { .. }) => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        Err(CommandError::Contended {
+            key: AggregateKey {
+                tenant: context.tenant,
+                aggregate_type: AggregateType::Feed,
+                aggregate_id: feed_id.0,
+            },
+            tries: CLOSE_TRIES,
+        })
+    }
+
+    /// Every stream the connection ever offered or read: its whole history, not its last state.
+    async fn streams_ever(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> Result<BTreeSet<String>, CommandError> {
+        let key = AggregateKey { tenant, aggregate_type: AggregateType::Connection, aggregate_id: id.0 };
+        let mut streams = BTreeSet::new();
+        for commit in self.commands.log().load(&key, 0).await? {
+            for index in 0..commit.events.len() {
+                match open_event::<ConnectionEvent>(&**self.commands.ring(), &commit, index)? {
+                    ConnectionEvent::StreamsDiscovered { streams: found } => {
+                        streams.extend(found.into_iter().map(|stream| stream.name));
+                    }
+                    ConnectionEvent::StreamsSelected { streams: chosen } => {
+                        streams.extend(chosen.into_iter().map(|stream| stream.name));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(streams)
+    }
+
+    async fn connection_load(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+    ) -> Result<Arc<Connection>, CommandError> {
+        let loaded = self.commands.load::<Connection>(tenant, id.0).await?;
+        if loaded.version == 0 || loaded.state.status == ConnectionStatus::Deleted {
+            return Err(CommandError::NotFound { what: "connection", id: id.to_string() });
+        }
+        Ok(loaded.state)
+    }
+
+    fn config_schema(&self, connector: &str) -> Result<Value, CommandError> {
+        self.connectors
+            .catalogue()
+            .into_iter()
+            .find(|info| info.id == connector)
+            .map(|info| info.config_schema)
+            .ok_or_else(|| CommandError::UnknownConnector { connector: connector.to_owned() })
+    }
+
+    fn name_reservation(&self, tenant: TenantId, name: &str) -> Uuid {
+        self.keys.reservation_id(NAME, &format!("{tenant}/{}", reserved(name)))
+    }
+
+    async fn name_hold(
+        &self,
+        context: &CommandContext,
+        name: &str,
+        id: ConnectionId,
+    ) -> Result<(), CommandError> {
+        let now = self.commands.clock().now();
+        let command = ReservationCommand::Hold {
+            purpose: NAME.to_owned(),
+            holder: Holder { tenant: context.tenant, id: id.0 },
+            deadline: now + HOLD,
+            now,
+        };
+        let reservation = self.name_reservation(context.tenant, name);
+        match self.commands.execute::<Reservation>(&context.step("hold-name"), reservation, command).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused(DomainError::Reserved { .. })) => {
+                Err(CommandError::NameTaken { name: name.to_owned() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn name_confirm(
+        &self,
+        context: &CommandContext,
+        name: &str,
+        id: ConnectionId,
+    ) -> Result<(), CommandError> {
+        let command = ReservationCommand::Confirm { holder: Holder { tenant: context.tenant, id: id.0 } };
+        let reservation = self.name_reservation(context.tenant, name);
+        self.commands.execute::<Reservation>(&context.step("confirm-name"), reservation, command).await?;
+        Ok(())
+    }
+
+    async fn name_release(
+        &self,
+        context: &CommandContext,
+        name: &str,
+        id: ConnectionId,
+    ) -> Result<(), CommandError> {
+        let command = ReservationCommand::Release { holder: Holder { tenant: context.tenant, id: id.0 } };
+        let reservation = self.name_reservation(context.tenant, name);
+        self.commands.execute::<Reservation>(&context.step("release-name"), reservation, command).await?;
+        Ok(())
+    }
+
+    /// After a refusal: frees a name that was held in vain. Left alone, its deadline frees it.
+    async fn name_release_unless_used(&self, context: &CommandContext, name: &str, id: ConnectionId) {
+        let used = match self.commands.load::<Connection>(context.tenant, id.0).await {
+            Ok(loaded) => reserved(&loaded.state.name) == reserved(name),
+            Err(_) => true,
+        };
+        if !used && let Err(error) = self.name_release(context, name, id).await {
+            tracing::warn!(%error, "a connection's name stays held until its deadline");
+        }
+    }
+}
+
+/// Names are told apart without regard to case.
+fn reserved(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+#[async_trait]
+impl TaskHandler for ConnectionService {
+    /// Finishes deletions: register it under [`CLOSE_CONNECTION_ACTION`].
+    async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
+        let payload: ClosePayload =
+            serde_json::from_value(task.payload.clone()).map_err(|error| TaskFailure {
+                code: "AOS-0317".to_owned(),
+                message: format!("the task's payload is not a deletion's: {error}"),
+                retryable: false,
+            })?;
+        let context = CommandContext {
+            causation_id: Some(task.task_id.0),
+            ..CommandContext::new(
+                task.tenant,
+                Actor::System(CLOSE_CONNECTION_ACTION.to_owned()),
+                CommandId(task.task_id.0),
+            )
+        };
+        self.close(&context, payload.connection_id).await?;
+        Ok(Value::Null)
+    }
+}
