@@ -41,7 +41,10 @@ fn impact(
         | DriftKind::StreamAdded
         | DriftKind::StreamRemoved
         | DriftKind::StreamRenamed => return None,
-        DriftKind::TypeWidened if widening_fits(entity, mapping, finding) => return None,
+        // Values written otherwise than before are written back, whatever type takes them.
+        DriftKind::TypeWidened if !adapted(finding) && widening_fits(entity, mapping, finding) => {
+            return None;
+        }
         DriftKind::KeyChanged => return key_impact(mapping, finding, findings),
         _ => columns_before(finding),
     };
@@ -89,6 +92,10 @@ fn key_impact(
     }
     let columns = before.into_iter().filter(|column| mapping.key.contains(column)).collect();
     Some(DriftImpact { drift_id: finding.id, columns, change: finding.repair.clone(), key: true })
+}
+
+fn adapted(finding: &DriftFinding) -> bool {
+    finding.repair.as_ref().is_some_and(|change| change.adapt.is_some())
 }
 
 fn widening_fits(entity: Option<&Entity>, mapping: &MappingContent, finding: &DriftFinding) -> bool {

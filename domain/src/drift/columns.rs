@@ -182,13 +182,14 @@ pub(crate) fn rewriting_probability(relation: &Relation, background: f64) -> f64
 /// What the common records prove.
 fn proved(context: &Context<'_>, old: &Field, new: &Field, relation: &Relation) -> Option<Draft> {
     let typed = old.logical_type != new.logical_type;
+    let read_as_text = [old, new].iter().any(|field| field.logical_type == LogicalType::Text);
     let (kind, signal, what) = match relation.how {
         How::Same | How::Differs | How::Together => return None,
         How::Number if !typed => return None,
         How::Number => {
             (type_kind(old.logical_type, new.logical_type), "type", "numbers are equal and written otherwise")
         }
-        How::Time if typed => (
+        How::Time if typed && !read_as_text => (
             type_kind(old.logical_type, new.logical_type),
             "format",
             "the same dates in another form and type",
@@ -521,6 +522,18 @@ fn by_chance(old: &Field, new: &Field, before: Option<&FieldProfile>, after: Opt
     use LogicalType::{Date, Decimal, Integer, Text, Timestamp};
     let (Some(before), Some(after)) = (before, after) else { return false };
     let rows = after.filled() as f64;
+    // A file whose dates or numbers could be read two ways is typed as text, until a value decides.
+    let undecided = |field: &Field| {
+        matches!(
+            field.format.as_deref(),
+            Some("ambiguous_date" | "mixed_dates" | "ambiguous_number" | "thousands_comma")
+        )
+    };
+    if undecided(old) || undecided(new) {
+        let (left, right) = (time_formats(Some(before)), time_formats(Some(after)));
+        let (was, is) = (number_form(Some(before)), number_form(Some(after)));
+        return left.iter().any(|format| right.contains(format)) || (was.is_some() && was == is);
+    }
     match (old.logical_type, new.logical_type) {
         // Amounts that happen to be whole this time.
         (Decimal, Integer) => {

@@ -33,6 +33,13 @@ enum Test {
     Boolean,
     /// Digits where the pattern has `0`, the same byte elsewhere.
     Digits(Vec<u8>),
+    /// The same, with the places of the month's and the day's two digits, before the slower test.
+    Dates {
+        mask: Vec<u8>,
+        month: Option<usize>,
+        day: Option<usize>,
+        format: String,
+    },
     Format(String),
     IsoTime,
     Braces(u8, u8),
@@ -54,7 +61,8 @@ impl TypeGuard {
                 LogicalType::Date | LogicalType::Timestamp,
                 Some(time::EPOCH_SECONDS | time::EPOCH_MILLISECONDS | time::EXCEL_SERIAL),
             ) => Test::Decimal,
-            (LogicalType::Date | LogicalType::Timestamp, Some(format)) => Test::Format(format.to_owned()),
+            (LogicalType::Date | LogicalType::Timestamp, Some(time::ISO_8601)) => Test::IsoTime,
+            (LogicalType::Date | LogicalType::Timestamp, Some(format)) => dates(format),
             (LogicalType::Object, _) => Test::Braces(b'{', b'}'),
             (LogicalType::Array, _) => Test::Braces(b'[', b']'),
             _ => Test::Anything,
@@ -114,11 +122,17 @@ impl Test {
                 )
             }
             Self::Boolean => value::truth(text).is_some(),
-            Self::Digits(pattern) => {
-                bytes.len() == pattern.len()
-                    && bytes.iter().zip(pattern).all(|(byte, wanted)| {
-                        if *wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted }
+            Self::Digits(pattern) => alike(bytes, pattern),
+            Self::Dates { mask, month, day, format } => {
+                let below = |place: &Option<usize>, most: u8| {
+                    place.is_none_or(|at| {
+                        let number = (bytes[at] - b'0') * 10 + (bytes[at + 1] - b'0');
+                        (1..=most).contains(&number)
                     })
+                };
+                // No month has fewer than 28 days: the rest needs the calendar.
+                (alike(bytes, mask) && below(month, 12) && below(day, 28))
+                    || time::read(format, text).is_some()
             }
             Self::Format(format) => format.split('|').any(|format| time::read(format, text).is_some()),
             Self::IsoTime => time::read(time::ISO_8601, text).is_some(),
@@ -128,6 +142,39 @@ impl Test {
             }
         }
     }
+}
+
+fn alike(bytes: &[u8], mask: &[u8]) -> bool {
+    bytes.len() == mask.len()
+        && bytes.iter().zip(mask).all(
+            |(byte, wanted)| {
+                if *wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted }
+            },
+        )
+}
+
+/// The quickest test of a strptime format: a mask for dates all of whose parts are numbers of one
+/// width.
+fn dates(format: &str) -> Test {
+    let (mut mask, mut month, mut day) = (Vec::new(), None, None);
+    let mut letters = format.bytes();
+    while let Some(letter) = letters.next() {
+        let directive = if letter == b'%' { letters.next() } else { None };
+        match (letter, directive) {
+            (b'%', Some(b'Y')) => mask.extend(b"0000"),
+            (b'%', Some(b'm')) => {
+                month = Some(mask.len());
+                mask.extend(b"00");
+            }
+            (b'%', Some(b'd')) => {
+                day = Some(mask.len());
+                mask.extend(b"00");
+            }
+            (b'%' | b'|' | b'0', _) => return Test::Format(format.to_owned()),
+            _ => mask.push(letter),
+        }
+    }
+    Test::Dates { mask, month, day, format: format.to_owned() }
 }
 
 fn unsigned(bytes: &[u8]) -> &[u8] {
@@ -160,6 +207,8 @@ mod tests {
             (LogicalType::Boolean, None, "TRUE", "maybe"),
             (LogicalType::Date, None, "2024-01-01", "01/01/2024"),
             (LogicalType::Date, Some("%d/%m/%Y"), "31/01/2024", "01/31/2024"),
+            (LogicalType::Date, Some("%Y-%m-%d"), "2024-02-29", "2023-02-29"),
+            (LogicalType::Timestamp, Some("%d/%m/%Y %H:%M"), "31/01/2024 10:00", "31/01/2024"),
             (LogicalType::Timestamp, None, "2024-01-01T00:00:00Z", "yesterday"),
             (LogicalType::Timestamp, Some("epoch_seconds"), "1700000000", "2024-01-01"),
             (LogicalType::Object, None, "{}", "[]"),
