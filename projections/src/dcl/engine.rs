@@ -1,8 +1,8 @@
 //! Opens tenants' files, keeps a bounded number of them open, and hands out the writer and readers.
 
-use super::{commit::OpenedCommit, tables};
+use super::{sql::Result, tables, tenant::TenantDcl};
 use crate::error::ProjectionError;
-use autonomos_domain::{envelope::Hash, ids::TenantId};
+use autonomos_domain::ids::TenantId;
 use duckdb::{Config, Connection};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -11,8 +11,6 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
-
-type Result<T> = std::result::Result<T, ProjectionError>;
 
 /// How much the unified views may take.
 #[derive(Debug, Clone)]
@@ -56,7 +54,9 @@ pub struct Instance {
 impl Instance {
     /// A connection of its own for a reader: it sees the last committed state and blocks nobody.
     pub fn reader(&self) -> Result<Connection> {
-        Ok(self.root.lock().try_clone()?)
+        let connection = self.root.lock().try_clone()?;
+        connection.execute_batch("SET TimeZone = 'UTC'")?;
+        Ok(connection)
     }
 
     /// The writer; one at a time.
@@ -179,75 +179,14 @@ fn open_file(path: &Path, options: &DclOptions) -> Result<Instance> {
     let config = Config::default()
         .max_memory(&format!("{}MB", options.memory_mb))?
         .threads(options.threads)?
-        .enable_external_access(false)?
         .with("temp_directory", path.with_extension("duckdb.tmp").to_string_lossy())?
-        .with("preserve_insertion_order", "false")?;
+        .with("preserve_insertion_order", "false")?
+        .enable_external_access(false)?;
     let connection = Connection::open_with_flags(path, config)?;
     connection.execute_batch("SET TimeZone = 'UTC'")?;
     connection.execute_batch(tables::BASE)?;
-    let writer = TenantDcl { connection: connection.try_clone()? };
-    writer.connection.execute_batch("SET TimeZone = 'UTC'")?;
-    Ok(Instance { path: path.to_owned(), root: Mutex::new(connection), writer: Mutex::new(writer) })
-}
-
-/// What an [`TenantDcl::apply`] did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    pub commits: u64,
-    pub rows: u64,
-}
-
-/// The writer of one tenant's file. Blocking: call it off the async threads.
-pub struct TenantDcl {
-    connection: Connection,
-}
-
-impl TenantDcl {
-    /// Up to where the file is, and the running hash of the cell there; 0 before the first commit.
-    pub fn checkpoint(&self) -> Result<(u64, Hash)> {
-        let sequence: Option<String> = self.meta("checkpoint")?;
-        let hash: Option<String> = self.meta("running_hash")?;
-        let sequence = sequence.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut bytes = Hash::default();
-        if let Some(text) = hash {
-            hex::decode_to_slice(text, &mut bytes).map_err(|error| {
-                ProjectionError::Views(format!("the checkpoint's hash is damaged: {error}"))
-            })?;
-        }
-        Ok((sequence, bytes))
-    }
-
-    fn meta(&self, key: &str) -> Result<Option<String>> {
-        let mut statement = self.connection.prepare("SELECT value FROM meta WHERE key = ?")?;
-        let mut rows = statement.query([key])?;
-        Ok(match rows.next()? {
-            Some(row) => row.get(0)?,
-            None => None,
-        })
-    }
-
-    fn set_meta(&self, key: &str, value: &str) -> Result<()> {
-        self.connection.execute("DELETE FROM meta WHERE key = ?", [key])?;
-        self.connection.execute("INSERT INTO meta VALUES (?, ?)", [key, value])?;
-        Ok(())
-    }
-
-    /// Moves the checkpoint past commits that do not concern the views.
-    pub fn advance_checkpoint(&mut self, sequence: u64, running_hash: &Hash) -> Result<()> {
-        let transaction = self.connection.unchecked_transaction()?;
-        self.set_meta("checkpoint", &sequence.to_string())?;
-        self.set_meta("running_hash", &hex::encode(running_hash))?;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Applies commits in order, in one transaction with the checkpoint.
-    pub fn apply(&mut self, commits: &[OpenedCommit]) -> Result<Applied> {
-        let Some(last) = commits.last() else { return Ok(Applied::default()) };
-        let transaction = self.connection.unchecked_transaction()?;
-        self.set_meta("checkpoint", &last.position.sequence.to_string())?;
-        self.set_meta("running_hash", &hex::encode(last.running_hash))?;
-        transaction.commit()?;
-        Ok(Applied { commits: commits.len() as u64, rows: 0 })
-    }
+    let writer = connection.try_clone()?;
+    writer.execute_batch("SET TimeZone = 'UTC'")?;
+    let writer = Mutex::new(TenantDcl::new(writer));
+    Ok(Instance { path: path.to_owned(), root: Mutex::new(connection), writer })
 }

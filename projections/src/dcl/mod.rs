@@ -2,10 +2,25 @@
 //! source records, clusters and unified rows; every table is a pure function of the log's prefix.
 //! The tables, and what they mean, are in [`tables`].
 
+mod canon;
+mod cluster;
 pub mod commit;
 pub mod engine;
+mod ingest;
+mod normalise;
+mod quarantine;
 pub mod read;
+mod reproject;
+mod solve;
+mod sql;
+mod stage;
+mod state;
+mod survive;
 pub mod tables;
+pub mod tenant;
+mod transform;
+mod versions;
 
 pub use commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents};
-pub use engine::{Applied, Dcl, DclOptions, Instance, TenantDcl};
+pub use engine::{Dcl, DclOptions, Instance};
+pub use tenant::{Applied, TenantDcl};

@@ -7,7 +7,7 @@
 //! | table | holds |
 //! |---|---|
 //! | `meta(key, value)` | projector version, checkpoint, running hash, log id, ontology in force |
-//! | `commit_times(seq, at)` | running maximum of `recorded_at` at each commit applied |
+//! | `commit_times(seq, "at")` | running maximum of `recorded_at` at each commit applied |
 //! | `feeds(feed, feed_id, connection_id, stream, entity, priority, closed_at, snapshot_from)` | feeds, numbered by first appearance; `closed_at`: rows up to that sequence no longer count |
 //! | `mappings(feed, mv, seq, content)` | mapping versions, content as JSON |
 //! | `bindings(feed, sv, mv, held, hold_rows, suspect_from, seq, event)` | every binding ever, in order |
@@ -169,7 +169,7 @@ pub const RAW_COLUMNS: &[(&str, &str)] = &[
 /// The tables every file has.
 pub const BASE: &str = r#"
 CREATE TABLE IF NOT EXISTS meta(key VARCHAR, value VARCHAR);
-CREATE TABLE IF NOT EXISTS commit_times(seq BIGINT, at TIMESTAMP);
+CREATE TABLE IF NOT EXISTS commit_times(seq BIGINT, "at" TIMESTAMP);
 CREATE TABLE IF NOT EXISTS feeds(feed INTEGER, feed_id UUID, connection_id UUID, stream VARCHAR, entity VARCHAR,
   priority INTEGER, closed_at BIGINT, snapshot_from BIGINT);
 CREATE TABLE IF NOT EXISTS mappings(feed INTEGER, mv INTEGER, seq BIGINT, content VARCHAR);

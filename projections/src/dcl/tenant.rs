@@ -1,0 +1,590 @@
+//! The writer of one tenant's file: takes commits apart, gathers runs of batches, and applies all in
+//! one transaction with the checkpoint.
+
+use super::{
+    canon, cluster,
+    commit::{FeedFact, OpenedCommit, OpenedEvents},
+    ingest, quarantine, reproject,
+    sql::{Db, Result},
+    stage::{self, Decoded, Run},
+    state::State,
+    survive,
+    tables::{self, literal},
+    versions::{self, Scope},
+};
+use crate::error::ProjectionError;
+use autonomos_domain::{
+    aggregates::{
+        connection::ConnectionEvent,
+        feed::{FeedEvent, FeedState},
+        identity::IdentityEvent,
+        mapping::MappingEvent,
+        ontology::OntologyEvent,
+    },
+    envelope::Hash,
+    ids::{ConnectionId, FeedId},
+    ontology::{Entity, Ontology},
+};
+use duckdb::Connection;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Rows and commits of a run: enough to pay for its statements, few enough to fit in memory.
+const RUN_ROWS: usize = 160_000;
+const RUN_COMMITS: usize = 64;
+
+/// What an [`TenantDcl::apply`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub commits: u64,
+    /// Rows read from batches.
+    pub rows: u64,
+}
+
+/// The writer of one tenant's file. Blocking: call it off the async threads.
+pub struct TenantDcl {
+    connection: Connection,
+    /// A copy of what the tables say; none after a failure.
+    state: Option<State>,
+}
+
+impl TenantDcl {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, state: None }
+    }
+
+    /// Up to where the file is, and the running hash of the cell there; 0 before the first commit.
+    pub fn checkpoint(&self) -> Result<(u64, Hash)> {
+        let db = Db(&self.connection);
+        let sequence = meta(db, "checkpoint")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut hash = Hash::default();
+        if let Some(text) = meta(db, "running_hash")? {
+            hex::decode_to_slice(text, &mut hash).map_err(|error| {
+                ProjectionError::Views(format!("the checkpoint's hash is damaged: {error}"))
+            })?;
+        }
+        Ok((sequence, hash))
+    }
+
+    /// The version of the projector that made the file; none: it is new.
+    pub fn projector_version(&self) -> Result<Option<u32>> {
+        Ok(meta(Db(&self.connection), "projector_version")?.and_then(|text| text.parse().ok()))
+    }
+
+    /// A word the runtime keeps with the checkpoint, such as the log's id.
+    pub fn note(&self, key: &str) -> Result<Option<String>> {
+        meta(Db(&self.connection), &format!("note:{key}"))
+    }
+
+    pub fn note_set(&mut self, key: &str, value: &str) -> Result<()> {
+        set_meta(Db(&self.connection), &format!("note:{key}"), value)
+    }
+
+    /// Moves the checkpoint past commits that do not concern the views.
+    pub fn advance_checkpoint(&mut self, sequence: u64, running_hash: &Hash) -> Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        checkpoint_set(Db(&self.connection), sequence, running_hash)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Applies commits in order, in one transaction with the checkpoint: all or nothing.
+    pub fn apply(&mut self, commits: &[OpenedCommit]) -> Result<Applied> {
+        let Some(last) = commits.last() else { return Ok(Applied::default()) };
+        let transaction = self.connection.unchecked_transaction()?;
+        let db = Db(&self.connection);
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => State::load(db)?,
+        };
+        let mut work = Work { db, state, run: Run::default(), rows: 0 };
+        work.times(commits)?;
+        for commit in commits {
+            work.commit(commit)?;
+        }
+        work.flush()?;
+        checkpoint_set(db, last.position.sequence, &last.running_hash)?;
+        let Work { state, rows, .. } = work;
+        transaction.commit()?;
+        self.state = Some(state);
+        Ok(Applied { commits: commits.len() as u64, rows })
+    }
+}
+
+fn meta(db: Db<'_>, key: &str) -> Result<Option<String>> {
+    let sql = format!("SELECT value FROM meta WHERE key = {}", literal(key));
+    Ok(db.rows(&sql, |row| row.get(0))?.into_iter().next())
+}
+
+fn set_meta(db: Db<'_>, key: &str, value: &str) -> Result<()> {
+    db.run(&format!("DELETE FROM meta WHERE key = {}", literal(key)))?;
+    db.run(&format!("INSERT INTO meta VALUES ({}, {})", literal(key), literal(value)))?;
+    Ok(())
+}
+
+fn checkpoint_set(db: Db<'_>, sequence: u64, running_hash: &Hash) -> Result<()> {
+    set_meta(db, "projector_version", &tables::PROJECTOR_VERSION.to_string())?;
+    set_meta(db, "checkpoint", &sequence.to_string())?;
+    set_meta(db, "running_hash", &hex::encode(running_hash))
+}
+
+/// One transaction's work.
+struct Work<'a> {
+    db: Db<'a>,
+    state: State,
+    run: Run,
+    rows: u64,
+}
+
+impl Work<'_> {
+    /// Notes the commits' times: their running maximum, so that a later commit is never earlier.
+    fn times(&mut self, commits: &[OpenedCommit]) -> Result<()> {
+        let mut rows = Vec::with_capacity(commits.len());
+        for commit in commits {
+            self.state.clock = self.state.clock.max(commit.recorded_at.timestamp_micros());
+            rows.push(format!("({}, make_timestamp({}))", commit.position.sequence, self.state.clock));
+        }
+        for some in rows.chunks(1000) {
+            self.db.batch(&format!("INSERT INTO commit_times VALUES {}", some.join(", ")))?;
+        }
+        set_meta(self.db, "clock", &self.state.clock.to_string())
+    }
+
+    fn commit(&mut self, commit: &OpenedCommit) -> Result<()> {
+        let seq = commit.position.sequence as i64;
+        match &commit.events {
+            OpenedEvents::Erased => Ok(()),
+            OpenedEvents::Feed(facts) => self.feed(seq, FeedId(commit.aggregate_id), facts),
+            OpenedEvents::Mapping(events) => {
+                self.flush()?;
+                self.mapping(seq, FeedId(commit.aggregate_id), events)
+            }
+            OpenedEvents::Connection(events) => {
+                self.flush()?;
+                self.connection(seq, ConnectionId(commit.aggregate_id), events)
+            }
+            OpenedEvents::Identity(events) => {
+                self.flush()?;
+                self.identity(seq, events)
+            }
+            OpenedEvents::Ontology(events) => {
+                self.flush()?;
+                for OntologyEvent::OntologyRevised { ontology } in events {
+                    self.ontology(seq, ontology)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn feed(&mut self, seq: i64, id: FeedId, facts: &[FeedFact]) -> Result<()> {
+        let mut offset = 0;
+        for (index, fact) in facts.iter().enumerate() {
+            let FeedState { connection_id, stream, batches, schema_version, .. } = fact.event.state();
+            let feed = self.state.feed(self.db, id, connection_id.0, stream)?;
+            match &fact.event {
+                FeedEvent::RecordsIngested { batch, .. } => {
+                    if index > 0 {
+                        // Several batches of one commit follow one another.
+                        self.flush()?;
+                    }
+                    let entity = self.state.entity_of(feed).map(|entity| entity.name.clone());
+                    quarantine::rejected(
+                        self.db,
+                        entity.as_deref(),
+                        &self.state.feeds[feed],
+                        seq,
+                        &batch.rejected,
+                    )?;
+                    for decoded in stage::decode(&self.state, feed, batch, *batches, &fact.body, offset)? {
+                        offset += decoded.source_rows;
+                        self.gather(seq, decoded)?;
+                    }
+                    if index + 1 < facts.len() {
+                        self.flush()?;
+                    }
+                }
+                FeedEvent::SnapshotStarted { .. } => {
+                    self.flush()?;
+                    ingest::snapshot_start(self.db, &mut self.state, feed, seq)?;
+                }
+                FeedEvent::SnapshotCompleted { .. } => {
+                    self.flush()?;
+                    self.snapshot_complete(seq, feed, *schema_version, *batches)?;
+                    ingest::snapshot_end(self.db, &mut self.state, feed)?;
+                }
+                FeedEvent::SnapshotAbandoned { .. } => {
+                    self.flush()?;
+                    ingest::snapshot_end(self.db, &mut self.state, feed)?;
+                }
+                FeedEvent::FeedClosed { .. } => {
+                    self.flush()?;
+                    self.feed_close(seq, feed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a batch to the run, ending the run first if it can not join.
+    fn gather(&mut self, seq: i64, batch: Decoded) -> Result<()> {
+        let counting = !batch.keyed && self.state.feeds[batch.feed].snapshot_from.is_some();
+        let full = self.run.rows + batch.rows() > RUN_ROWS || self.run.commits.len() >= RUN_COMMITS;
+        if (full && self.run.rows > 0) || !self.run.accepts(&batch, counting) {
+            self.flush()?;
+        }
+        self.rows += batch.rows() as u64;
+        self.run.stage(self.db, &mut self.state, seq, batch)
+    }
+
+    /// Applies what the run has gathered.
+    fn flush(&mut self) -> Result<()> {
+        let run = std::mem::take(&mut self.run);
+        let Some(&last) = run.commits.last() else { return Ok(()) };
+        let mut fresh = Vec::with_capacity(run.feeds.len());
+        for staged in run.feeds.values() {
+            fresh.push((staged, ingest::append_raw(self.db, &self.state, staged)?));
+        }
+        let entities: BTreeSet<String> = run
+            .feeds
+            .keys()
+            .filter_map(|&feed| self.state.entity_of(feed).map(|entity| entity.name.clone()))
+            .collect();
+        for name in entities {
+            let Some(entity) = self.entity(&name)? else { continue };
+            canon::delta_begin(self.db, &entity)?;
+            let mut known = false;
+            for (staged, fresh) in &fresh {
+                let feed = &self.state.feeds[staged.feed];
+                if feed.entity.as_ref() == Some(&name) && fresh.rows > 0 {
+                    known |= canon::project(self.db, &entity, feed, staged, fresh)?;
+                }
+            }
+            self.delta(&entity, last, !known)?;
+        }
+        for (_, fresh) in &fresh {
+            let names: Vec<&str> = fresh.tables.iter().map(String::as_str).collect();
+            self.db.drop(&names)?;
+        }
+        Ok(())
+    }
+
+    /// An entity of the ontology with its tables made.
+    fn entity(&mut self, name: &str) -> Result<Option<Entity>> {
+        let Some(entity) = self.state.ontology.entities.iter().find(|entity| entity.name == name).cloned()
+        else {
+            return Ok(None);
+        };
+        self.state.prepare_entity(self.db, &entity)?;
+        Ok(Some(entity))
+    }
+
+    /// Applies the delta and drops it.
+    fn delta(&self, entity: &Entity, last: i64, all_new: bool) -> Result<()> {
+        if self.db.any("SELECT 1 FROM d UNION ALL SELECT 1 FROM x")? {
+            versions::apply(self.db, &Scope { entity, last, all_new })?;
+        }
+        self.db.drop(&["d", "x"])
+    }
+
+    fn snapshot_complete(&mut self, seq: i64, feed: usize, schema_version: u32, batch: u64) -> Result<()> {
+        let Some(absent) = ingest::snapshot_absent(self.db, &self.state, feed, seq, schema_version, batch)?
+        else {
+            return Ok(());
+        };
+        let name = self.state.entity_of(feed).map(|entity| entity.name.clone());
+        let row = &self.state.feeds[feed];
+        // Under a key that drifted nobody can tell who is absent: it counts once the key is mended.
+        let counts = row.segments(schema_version).iter().any(|segment| {
+            segment.from <= batch as i64 && (batch as i64) < segment.to && row.counted(segment).is_some()
+        });
+        if let (Some(name), true) = (name, counts)
+            && let Some(entity) = self.entity(&name)?
+        {
+            canon::delta_begin(self.db, &entity)?;
+            let number = self.state.feeds[feed].number;
+            self.db.run(&format!(
+                "INSERT INTO x SELECT r.sid, {seq} FROM {} r WHERE r.feed = {number} AND r.sid IN (SELECT _sid FROM {absent})",
+                tables::records(&entity.name)
+            ))?;
+            quarantine::records_gone(
+                self.db,
+                &self.state.feeds[feed],
+                &format!("(SELECT _sid AS sid, {seq} AS seq FROM {absent})"),
+            )?;
+            self.delta(&entity, seq, false)?;
+        }
+        self.db.drop(&[&absent])
+    }
+
+    /// The feed is gone, and its records with it; its raw rows stay for its history.
+    fn feed_close(&mut self, seq: i64, feed: usize) -> Result<()> {
+        ingest::snapshot_end(self.db, &mut self.state, feed)?;
+        self.records_close(seq, feed)?;
+        let row = &mut self.state.feeds[feed];
+        row.closed_at = seq;
+        self.db.run(&format!("UPDATE feeds SET closed_at = {seq} WHERE feed = {}", row.number))?;
+        quarantine::feed_gone(self.db, row, seq)
+    }
+
+    /// Closes all records that a feed has in its entity.
+    fn records_close(&mut self, seq: i64, feed: usize) -> Result<()> {
+        let Some(name) = self.state.feeds[feed].entity.clone() else { return Ok(()) };
+        if !self.state.entities.contains(&name) {
+            return Ok(());
+        }
+        let Some(entity) = self.entity(&name)? else { return Ok(()) };
+        canon::delta_begin(self.db, &entity)?;
+        self.db.run(&format!(
+            "INSERT INTO x SELECT r.sid, {seq} FROM {} r WHERE r.feed = {}",
+            tables::records(&name),
+            self.state.feeds[feed].number
+        ))?;
+        self.delta(&entity, seq, false)
+    }
+
+    fn mapping(&mut self, seq: i64, id: FeedId, events: &[MappingEvent]) -> Result<()> {
+        let mut before = None;
+        for (index, event) in events.iter().enumerate() {
+            let (version, content) = match event {
+                MappingEvent::MappingCreated { connection_id, stream, version, content, .. } => {
+                    self.state.feed(self.db, id, connection_id.0, stream)?;
+                    (*version, content)
+                }
+                MappingEvent::MappingRevised { version, content, .. } => (*version, content),
+                MappingEvent::MappingBound { binding } => {
+                    let Some(feed) = self.state.find(id) else { continue };
+                    let row = &mut self.state.feeds[feed];
+                    before.get_or_insert_with(|| (row.all_segments(), row.entity.clone()));
+                    let held: Vec<String> = binding.held.iter().map(|name| literal(name)).collect();
+                    self.db.run(&format!(
+                        "INSERT INTO bindings VALUES ({}, {}, {}, CAST([{}] AS VARCHAR[]), {}, {}, {seq}, {index})",
+                        row.number,
+                        binding.schema_version,
+                        binding.mapping_version,
+                        held.join(", "),
+                        binding.hold_rows,
+                        binding.suspect_from.map_or("NULL".to_owned(), |number| number.to_string()),
+                    ))?;
+                    row.bindings.push(binding.clone());
+                    row.entity =
+                        row.mappings.get(&binding.mapping_version).and_then(|content| content.entity.clone());
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(feed) = self.state.find(id) else { continue };
+            let row = &mut self.state.feeds[feed];
+            let text = serde_json::to_string(content)
+                .map_err(|error| ProjectionError::Payload(error.to_string()))?;
+            self.db.run(&format!(
+                "INSERT INTO mappings VALUES ({}, {version}, {seq}, {})",
+                row.number,
+                literal(&text)
+            ))?;
+            row.mappings.insert(version, content.clone());
+        }
+        let (Some(feed), Some((segments, entity))) = (self.state.find(id), before) else { return Ok(()) };
+        self.rebound(seq, feed, &segments, entity)
+    }
+
+    /// The bindings of a feed changed: what they concern is projected again.
+    fn rebound(
+        &mut self,
+        seq: i64,
+        feed: usize,
+        before: &[super::state::Segment],
+        entity_before: Option<String>,
+    ) -> Result<()> {
+        let row = &self.state.feeds[feed];
+        let after = row.all_segments();
+        let moved = row.entity != entity_before;
+        if moved {
+            let entity = row.entity.as_deref().map_or("NULL".to_owned(), literal);
+            self.db.run(&format!("UPDATE feeds SET entity = {entity} WHERE feed = {}", row.number))?;
+        }
+        let concerned: BTreeSet<u32> = before
+            .iter()
+            .chain(&after)
+            .filter(|segment| moved || !(before.contains(segment) && after.contains(segment)))
+            .map(|segment| segment.schema_version)
+            .collect();
+        if !reproject::has_rows(self.db, row, &concerned)? {
+            return Ok(());
+        }
+        if moved && entity_before.is_some() {
+            let entity = self.state.feeds[feed].entity.clone();
+            self.state.feeds[feed].entity = entity_before;
+            self.records_close(seq, feed)?;
+            self.state.feeds[feed].entity = entity;
+        }
+        self.reproject(seq, feed)
+    }
+
+    fn reproject(&mut self, seq: i64, feed: usize) -> Result<()> {
+        let name = self.state.entity_of(feed).map(|entity| entity.name.clone());
+        let entity = match name {
+            Some(name) => self.entity(&name)?,
+            None => None,
+        };
+        let Some(entity) = entity else {
+            return quarantine::settle(self.db, &self.state.feeds[feed], seq, None);
+        };
+        canon::delta_begin(self.db, &entity)?;
+        reproject::fill_delta(self.db, &entity, &self.state.feeds[feed], seq)?;
+        self.delta(&entity, seq, false)
+    }
+
+    fn connection(&mut self, seq: i64, id: ConnectionId, events: &[ConnectionEvent]) -> Result<()> {
+        for event in events {
+            match event {
+                ConnectionEvent::StreamsSelected { streams } => {
+                    for stream in streams {
+                        let feed =
+                            self.state.feed(self.db, FeedId::of(id, &stream.name), id.0, &stream.name)?;
+                        if self.state.feeds[feed].priority != stream.priority {
+                            self.priority(seq, feed, stream.priority)?;
+                        }
+                    }
+                }
+                ConnectionEvent::ConnectionDeleted {} => {
+                    let sql =
+                        format!("SELECT feed FROM feeds WHERE connection_id = '{}' ORDER BY feed", id.0);
+                    for feed in self.db.rows(&sql, |row| row.get::<_, i32>(0))? {
+                        self.feed_close(seq, feed as usize)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn priority(&mut self, seq: i64, feed: usize, priority: i32) -> Result<()> {
+        let row = &mut self.state.feeds[feed];
+        row.priority = priority;
+        let number = row.number;
+        self.db.run(&format!("UPDATE feeds SET priority = {priority} WHERE feed = {number}"))?;
+        let Some(name) = row.entity.clone().filter(|name| self.state.entities.contains(name)) else {
+            return Ok(());
+        };
+        let Some(entity) = self.entity(&name)? else { return Ok(()) };
+        self.db.temp(
+            "su",
+            &format!(
+                "SELECT DISTINCT uid, CAST({seq} AS BIGINT) AS pos FROM {} WHERE feed = {number} AND NOT solo",
+                tables::records(&name)
+            ),
+        )?;
+        survive::unify(self.db, &entity)
+    }
+
+    fn identity(&mut self, seq: i64, events: &[IdentityEvent]) -> Result<()> {
+        let mut entities: BTreeSet<String> = BTreeSet::new();
+        let mut records: Vec<Uuid> = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            let (entity, left, right, kind) = match event {
+                IdentityEvent::RecordsMerged { entity, left, right } => (entity, left, right, "merge"),
+                IdentityEvent::RecordsUnmerged { entity, left, right } => (entity, left, right, "unmerge"),
+            };
+            self.db.run(&format!(
+                "INSERT INTO links VALUES ({}, '{left}', '{right}', '{kind}', {seq}, {index})",
+                literal(entity)
+            ))?;
+            entities.insert(entity.clone());
+            records.extend([*left, *right]);
+        }
+        let named: Vec<String> = records.iter().map(|sid| format!("'{sid}'")).collect();
+        for name in entities.into_iter().filter(|name| self.state.entities.contains(name)).collect::<Vec<_>>()
+        {
+            let Some(entity) = self.entity(&name)? else { continue };
+            let clusters = format!(
+                "SELECT uid, CAST({seq} AS BIGINT) AS pos FROM {} WHERE sid IN ({})",
+                tables::records(&name),
+                named.join(", ")
+            );
+            if self.db.any(&clusters)? {
+                cluster::solve_again(self.db, &entity, &clusters)?;
+                survive::unify(self.db, &entity)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Another ontology: columns are added, keys made again, records projected and clusters solved
+    /// again where their entity changed.
+    fn ontology(&mut self, seq: i64, ontology: &Ontology) -> Result<()> {
+        let text =
+            serde_json::to_string(ontology).map_err(|error| ProjectionError::Payload(error.to_string()))?;
+        set_meta(self.db, "ontology", &text)?;
+        let before = std::mem::replace(&mut self.state.ontology, ontology.clone());
+        for old in &before.entities {
+            let new = ontology.entities.iter().find(|entity| entity.name == old.name);
+            let touched =
+                new.is_none_or(|new| new.fields != old.fields || new.match_rules != old.match_rules);
+            if !touched || !self.state.entities.contains(&old.name) {
+                continue;
+            }
+            let feeds: Vec<usize> = (0..self.state.feeds.len())
+                .filter(|&feed| self.state.feeds[feed].entity.as_ref() == Some(&old.name))
+                .filter(|&feed| !self.state.feeds[feed].columns.is_empty())
+                .collect();
+            let Some(new) = new else {
+                for feed in feeds {
+                    self.state.ontology.entities.push(old.clone());
+                    let closed = self.records_close(seq, feed);
+                    self.state.ontology.entities.pop();
+                    closed?;
+                    quarantine::settle(self.db, &self.state.feeds[feed], seq, None)?;
+                }
+                continue;
+            };
+            self.columns(new)?;
+            for feed in feeds {
+                self.reproject(seq, feed)?;
+            }
+            let records = tables::records(&new.name);
+            for rule in &new.match_rules {
+                self.db.run(&format!(
+                    "UPDATE {records} SET {} = {}",
+                    tables::key_column(&rule.name),
+                    super::normalise::rule_key(new, rule, &records)
+                ))?;
+            }
+            let all = format!("SELECT DISTINCT uid, CAST({seq} AS BIGINT) AS pos FROM {records}");
+            if self.db.any(&all)? {
+                cluster::solve_again(self.db, new, &all)?;
+                survive::unify(self.db, new)?;
+            }
+        }
+        // An entity that was taken away and is back, or is new, takes its feeds' records in.
+        for new in &ontology.entities {
+            if before.entities.iter().any(|old| old.name == new.name) {
+                continue;
+            }
+            for feed in 0..self.state.feeds.len() {
+                let row = &self.state.feeds[feed];
+                if row.entity.as_ref() == Some(&new.name) && !row.columns.is_empty() {
+                    self.reproject(seq, feed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the columns that an entity's tables lack.
+    fn columns(&self, entity: &Entity) -> Result<()> {
+        let mut tables_of = Vec::new();
+        for (name, columns) in [
+            (tables::records(&entity.name), tables::record_columns(entity)),
+            (tables::records_history(&entity.name), tables::record_columns(entity)),
+            (tables::unified(&entity.name), tables::unified_columns(entity)),
+            (tables::unified_history(&entity.name), tables::unified_columns(entity)),
+        ] {
+            for (column, kind) in columns {
+                tables_of.push(format!("ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {column} {kind};"));
+            }
+        }
+        self.db.batch(&tables_of.join("\n"))
+    }
+}
