@@ -52,6 +52,7 @@ const pages = () => ({
   "connection-drift": `/connections/${ids.connection}?tab=drift`,
   "connection-syncs": `/connections/${ids.connection}?tab=syncs`,
   "connection-mappings": `/connections/${ids.connection}?tab=mappings`,
+  "connection-quarantine": `/connections/${ids.connection}?tab=quarantine`,
   repairs: "/repairs?status=all",
   repair: `/repairs?status=all&id=${ids.repair}`,
   views: "/views/account",

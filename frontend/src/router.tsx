@@ -116,7 +116,7 @@ const view = createRoute({
       "size",
     )(search);
     for (const [name, value] of Object.entries(search)) {
-      if (/^filter\[\w+\]$/.test(name) && typeof value === "string") kept[name] = value;
+      if (/^filter\[\w+\](\[\w+\])?$/.test(name) && typeof value === "string") kept[name] = value;
     }
     return kept;
   },

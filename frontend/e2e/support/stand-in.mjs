@@ -331,6 +331,7 @@ const projections = ["read_models", "dcl"].map((name) => ({
   position: "b7Qk2",
   lag: 0,
   status: "live",
+  poisoned: [],
 }));
 const graph = () => ({
   nodes: [
@@ -573,7 +574,7 @@ const routes = [
         id: randomUUID(),
         status: "draft",
         created_at: new Date().toISOString(),
-        streams: null,
+        streams: [],
         names: [upload?.file_name.replace(/\..*$/, "") ?? "stream"],
         ...body,
       };

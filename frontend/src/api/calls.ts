@@ -30,7 +30,7 @@ export const users = {
 export const apiKeys = {
   list: () => get<t.Page<t.ApiKey>>("/api-keys"),
   create: (body: { name: string; role: t.Role }) =>
-    post<t.ApiKey & { key?: string; secret?: string; token?: string }>("/api-keys", body),
+    post<t.ApiKey & { key: string }>("/api-keys", body),
   revoke: (keyId: string) => remove(`/api-keys/${id(keyId)}`),
 };
 
@@ -70,7 +70,8 @@ export const drift = {
 export const mappings = {
   list: (query: { connection_id?: string; stream?: string }) =>
     get<t.Page<t.Mapping>>("/aam/mappings", { limit: 1000, ...query }),
-  revise: (mappingId: string, body: t.MappingContent) =>
+  /** `version` is the one it was made from: refused when there is a newer one. */
+  revise: (mappingId: string, body: t.MappingContent & { version: number }) =>
     put<t.Mapping>(`/aam/mappings/${id(mappingId)}`, body),
 };
 
@@ -106,16 +107,13 @@ export const uploads = {
 
 export const dcl = {
   ontology: () => get<t.Ontology>("/dcl/ontology"),
-  views: () => get<t.Page<t.ViewSummary & { name?: string; count?: number }>>("/dcl/views"),
+  views: () => get<t.Page<t.ViewSummary>>("/dcl/views"),
   rows: (entity: string, query: Query, signal?: AbortSignal) =>
     get<t.Page<t.ViewRow>>(`/dcl/views/${id(entity)}`, query, signal),
   row: (entity: string, rowId: string, query: Query) =>
     get<t.ViewRow>(`/dcl/views/${id(entity)}/${id(rowId)}`, query),
-  lineage: (entity: string, rowId: string, query: Query) =>
-    get<{ fields?: t.FieldLineage[] | Record<string, Omit<t.FieldLineage, "field">> }>(
-      `/dcl/views/${id(entity)}/${id(rowId)}/lineage`,
-      query,
-    ),
+  lineage: (entity: string, rowId: string) =>
+    get<{ fields: t.FieldLineage[] }>(`/dcl/views/${id(entity)}/${id(rowId)}/lineage`),
   graph: () => get<t.Graph>("/dcl/graph"),
   /** The file itself, as the server streams it. */
   async export(entity: string, format: string, query: Query): Promise<Blob> {
@@ -149,5 +147,5 @@ export const projections = {
 };
 
 export const events = {
-  ticket: () => post<{ ticket: string; expires_in: number }>("/events/ticket", {}),
+  ticket: () => post<{ ticket: string }>("/events/ticket", {}),
 };

@@ -1,6 +1,11 @@
 // What is asked from the server and cached, and which events make it stale.
 
-import { QueryClient, queryOptions, type QueryKey } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  QueryClient,
+  queryOptions,
+  type QueryKey,
+} from "@tanstack/react-query";
 import * as calls from "./calls";
 import { ApiError } from "./error";
 import { live } from "./events";
@@ -78,10 +83,13 @@ export const q = {
     queryOptions({ queryKey: ["repairs", query], queryFn: () => calls.repairs.list(query) }),
   repair: (id: string) =>
     queryOptions({ queryKey: ["repairs", id], queryFn: () => calls.repairs.get(id) }),
-  quarantine: (query: { connection_id?: string; limit?: number }) =>
-    queryOptions({
-      queryKey: ["quarantine", query],
-      queryFn: async () => (await calls.quarantine.list(query)).data,
+  quarantine: (connectionId: string) =>
+    infiniteQueryOptions({
+      queryKey: ["quarantine", connectionId],
+      queryFn: ({ pageParam }) =>
+        calls.quarantine.list({ connection_id: connectionId, limit: 100, cursor: pageParam }),
+      initialPageParam: undefined as string | undefined,
+      getNextPageParam: (page) => page.meta?.next_cursor ?? undefined,
     }),
   ontology: () =>
     queryOptions({
@@ -92,12 +100,7 @@ export const q = {
   views: () =>
     queryOptions({
       queryKey: ["views"],
-      queryFn: async () =>
-        (await calls.dcl.views()).data.map((view) => ({
-          ...view,
-          entity: view.entity ?? view.name ?? "",
-          rows: view.rows ?? view.count ?? 0,
-        })),
+      queryFn: async () => (await calls.dcl.views()).data,
     }),
   graph: () => queryOptions({ queryKey: ["graph"], queryFn: () => calls.dcl.graph() }),
   tasks: (query: { status?: string; limit?: number }) =>

@@ -52,7 +52,8 @@ export interface JsonSchema {
   minLength?: number;
   maxLength?: number;
   writeOnly?: boolean;
-  order?: number;
+  /** The properties in the order a person wants them. */
+  "x-order"?: string[];
   items?: JsonSchema;
 }
 export interface Connector {
@@ -78,12 +79,11 @@ export interface Connection {
   connector: string;
   status: string;
   config?: Record<string, unknown>;
-  streams?: StreamSelection[] | null;
-  selected_streams?: StreamSelection[] | null;
+  /** As chosen; empty: all that the source offers. */
+  streams: StreamSelection[];
   message?: string | null;
   last_tested_at?: string | null;
   last_synced_at?: string | null;
-  last_sync?: Sync | null;
   created_at?: string;
   updated_at?: string;
 }
@@ -251,6 +251,8 @@ export interface ViewSummary {
   plural?: string;
   rows: number;
   description?: string;
+  /** Rows put together from more than one source. */
+  merged?: number;
   sources?: number;
   held?: number;
   updated_at?: string | null;
@@ -274,16 +276,19 @@ export interface FieldLineage {
   connection_id?: string | null;
   stream?: string | null;
   source_id?: string | null;
-  batch?: string | number | null;
+  /** The batch, as its place in the log. */
+  batch?: string | null;
+  /** Row within the batch, from 0. */
   row?: number | null;
-  column?: string | string[] | null;
-  raw?: unknown;
+  source_columns?: string[];
+  transform?: Transform | null;
   mapping_version?: number | null;
   schema_version?: number | null;
   rule?: string | null;
-  position?: string | null;
-  recorded_at?: string | null;
+  changed_at?: string | null;
   held?: boolean;
+  /** What the row's other records say of the field. */
+  others?: (RowSource & { value: unknown; changed_at?: string | null })[];
 }
 
 export interface GraphNode {
@@ -294,8 +299,9 @@ export interface GraphNode {
 export interface GraphEdge {
   from: string;
   to: string;
+  /** `has`, `feeds`, or `references` between entities. */
   kind?: string;
-  fields?: number | string[] | null;
+  fields?: string[];
   confidence?: number | null;
 }
 export interface Graph {
@@ -318,12 +324,9 @@ export interface Task {
   result?: unknown;
 }
 export interface TaskLogLine {
-  at?: string;
-  recorded_at?: string;
-  type?: string;
-  level?: string;
-  message?: string;
-  payload?: unknown;
+  at: string;
+  event: string;
+  detail: Record<string, unknown> | null;
 }
 
 export type Actor = string | { kind: string; id?: string; name?: string; email?: string };
@@ -338,8 +341,8 @@ export interface LogEvent {
   payload: Record<string, unknown>;
   correlation_id?: string;
   causation_id?: string | null;
-  before?: unknown;
-  after?: unknown;
+  /** One line for people, where the server gives one. */
+  summary?: string;
 }
 export interface VerifyReport {
   ok: boolean;
@@ -349,26 +352,31 @@ export interface VerifyReport {
 
 export interface Projection {
   name: string;
-  version: number | string;
-  generation?: number | string;
-  position?: string | number | null;
+  version: number;
+  generation: number;
+  position: string;
+  /** Commits behind the log's head. */
   lag: number;
   status: string;
-  poisoned?: unknown;
+  /** 0 to 1 while rebuilding. */
+  rebuild_progress?: number | null;
+  message?: string | null;
+  poisoned: { tenant: string; code: string; message: string }[];
 }
+/** A cell, or a whole row when `field` is null, that did not fit or waits for a repair. */
 export interface QuarantineItem {
-  id?: string;
-  connection_id?: string;
-  stream?: string;
-  entity?: string | null;
-  field?: string | null;
-  target?: string | null;
-  column?: string | null;
-  source_id?: string | null;
-  value?: unknown;
-  code?: string;
-  reason?: string;
-  count?: number;
+  entity: string | null;
+  connection_id: string;
+  stream: string;
+  record_id: string | null;
+  row: number;
+  field: string | null;
+  source_column: string | null;
+  value: string | null;
+  code: string;
+  reason: string;
+  since: string | null;
+  position: string;
 }
 export interface Upload {
   id: string;

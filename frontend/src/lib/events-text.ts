@@ -1,7 +1,7 @@
 // Events in the words of a person.
 
 import type { Actor, LogEvent } from "@/api/types";
-import { count, driftKind, humanize, percent } from "./format";
+import { count, many, driftKind, humanize, percent } from "./format";
 
 type Payload = Record<string, unknown>;
 const text = (value: unknown) => (typeof value === "string" ? value : "");
@@ -14,9 +14,9 @@ const SAY: Record<string, (payload: Payload) => string> = {
   ConnectionTested: (p) =>
     p.ok ? "Connection tested: the source answers" : `Connection test failed: ${text(p.message)}`,
   StreamsDiscovered: (p) =>
-    `${count((p.streams as unknown[] | undefined)?.length ?? 0)} streams discovered`,
+    `${many((p.streams as unknown[] | undefined)?.length ?? 0, "stream")} discovered`,
   StreamsSelected: (p) =>
-    `${count((p.streams as unknown[] | undefined)?.length ?? 0)} streams chosen`,
+    `${many((p.streams as unknown[] | undefined)?.length ?? 0, "stream")} chosen`,
   ConnectionDeleted: () => "Connection deleted",
   RecordsIngested: (p) => {
     const rows = record(p.batch).rows;
@@ -52,7 +52,7 @@ const SAY: Record<string, (payload: Payload) => string> = {
 
 export function eventText(event: LogEvent): string {
   try {
-    return SAY[event.type]?.(event.payload ?? {}) ?? humanize(event.type);
+    return SAY[event.type]?.(event.payload ?? {}) ?? (event.summary || humanize(event.type));
   } catch {
     return humanize(event.type);
   }

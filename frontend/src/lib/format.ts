@@ -9,6 +9,10 @@ export const count = (value: number | null | undefined) =>
 export const shortCount = (value: number) =>
   value < 10_000 ? integer.format(value) : compact.format(value);
 
+/** `1 stream`, `2 streams`. */
+export const many = (value: number, one: string, more = `${one}s`) =>
+  `${count(value)} ${value === 1 ? one : more}`;
+
 export function bytes(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (value < 1000) return `${value} B`;

@@ -19,9 +19,18 @@ const Schemas = lazy(() => import("./connection/schemas"));
 const DriftTab = lazy(() => import("./connection/drift"));
 const Syncs = lazy(() => import("./connection/syncs"));
 const Mappings = lazy(() => import("./connection/mappings"));
+const Quarantine = lazy(() => import("./connection/quarantine"));
 
 const route = getRouteApi("/app/connections/$connectionId");
-const TABS = ["overview", "streams", "schemas", "drift", "syncs", "mappings"] as const;
+const TABS = [
+  "overview",
+  "streams",
+  "syncs",
+  "mappings",
+  "drift",
+  "quarantine",
+  "schemas",
+] as const;
 const LABELS = {
   overview: "Overview",
   streams: "Streams",
@@ -29,6 +38,7 @@ const LABELS = {
   drift: "Drift",
   syncs: "Syncs",
   mappings: "Mappings",
+  quarantine: "Quarantine",
 };
 
 export function ConnectionPage() {
@@ -149,6 +159,7 @@ export function ConnectionPage() {
           <Syncs connectionId={connectionId} onSync={() => sync.mutate()} />
         ) : null}
         {tab === "mappings" ? <Mappings connectionId={connectionId} /> : null}
+        {tab === "quarantine" ? <Quarantine connectionId={connectionId} /> : null}
       </Suspense>
       <Confirm
         open={deleting}

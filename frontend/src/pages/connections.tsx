@@ -3,7 +3,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { Cable, ChevronRight, FileSpreadsheet, Plus } from "lucide-react";
 import { q } from "@/api/queries";
 import type { Connection } from "@/api/types";
-import { count } from "@/lib/format";
+import { count, many } from "@/lib/format";
 import { buttonClass } from "@/ui/button";
 import { Card, Empty, SkeletonRows, Status, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
@@ -124,7 +124,7 @@ export function Connections() {
 
 function ConnectionCard({ connection, connector }: { connection: Connection; connector: string }) {
   const Icon = CONNECTOR_ICON[connection.connector] ?? FileSpreadsheet;
-  const streams = connection.streams ?? connection.selected_streams;
+  const streams = connection.streams;
   return (
     <Card as="li" className="relative transition-colors hover:border-control">
       <Link
@@ -142,7 +142,7 @@ function ConnectionCard({ connection, connector }: { connection: Connection; con
           </span>
           <span className="mt-1 flex flex-wrap gap-x-3 text-sm text-muted">
             <span>{connector}</span>
-            {streams?.length ? <span>{count(streams.length)} streams</span> : null}
+            {streams?.length ? <span>{many(streams.length, "stream")}</span> : null}
             {connection.last_synced_at ? (
               <span>
                 synced <Time at={connection.last_synced_at} />

@@ -171,7 +171,7 @@ function Figure({
   return (
     <Card as="li" className="relative transition-colors hover:border-control">
       <Link {...link} className="flex h-full flex-col rounded-2xl p-4 md:p-5">
-        <span className="flex items-center gap-2.5 text-sm font-semibold text-muted">
+        <span className="flex flex-col items-start gap-2 text-sm font-semibold text-muted sm:flex-row sm:items-center">
           <span
             className={cx(
               "edge-when-forced grid size-8 shrink-0 place-items-center rounded-lg",

@@ -22,6 +22,8 @@ test("the state of a view is what its address says, and asks the server for just
     q: "acme",
     sort: "-name",
     "filter[industry]": "Energy",
+    "filter[amount][gte]": "5",
+    "filter[amount][drop]": "5",
     size: "25",
     page: "2",
     cursor: "c",
@@ -32,7 +34,9 @@ test("the state of a view is what its address says, and asks the server for just
     q: "acme",
     sort: "-name",
     as_of: null,
+    count: true,
     "filter[industry]": "Energy",
+    "filter[amount][gte]": "5",
   });
   expect(readState({ size: "7", page: "-1" })).toMatchObject({ size: 50, page: 1, sort: null });
 });

@@ -7,7 +7,7 @@ import { q } from "@/api/queries";
 import type { Projection } from "@/api/types";
 import { count, humanize } from "@/lib/format";
 import { Button } from "@/ui/button";
-import { Card, CardHead, Empty, Facts, SkeletonRows, Status } from "@/ui/display";
+import { Card, CardHead, Empty, Facts, Progress, SkeletonRows, Status } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
 import { Confirm } from "@/ui/overlay";
 import { Freshness, PageHead } from "@/ui/page";
@@ -114,27 +114,41 @@ function ProjectionCard({
             [
               "Generation",
               <span key="generation" className="data">
-                {projection.generation ?? "–"}
+                {projection.generation}
               </span>,
             ],
             [
               "Position",
               <span key="position" className="data break-all">
-                {projection.position ?? "–"}
+                {projection.position}
               </span>,
             ],
           ]}
         />
-        {projection.poisoned ? (
-          <div role="alert" className="mt-4 rounded-xl bg-danger-soft p-3 text-sm">
-            <p className="font-bold text-danger">It stopped at an event it could not apply</p>
-            <pre className="mt-1 overflow-x-auto text-xs break-words whitespace-pre-wrap">
-              {typeof projection.poisoned === "string"
-                ? projection.poisoned
-                : JSON.stringify(projection.poisoned, null, 2)}
-            </pre>
+        {projection.rebuild_progress !== null && projection.rebuild_progress !== undefined ? (
+          <div className="mt-4">
+            <Progress
+              value={projection.rebuild_progress}
+              label={`Rebuild of ${humanize(projection.name)}`}
+              tone="agent"
+            />
           </div>
         ) : null}
+        {projection.message ? (
+          <p className="mt-4 text-sm text-muted">{projection.message}</p>
+        ) : null}
+        {projection.poisoned.map((poisoned) => (
+          <div
+            key={poisoned.tenant}
+            role="alert"
+            className="mt-4 rounded-xl bg-danger-soft p-3 text-sm"
+          >
+            <p className="font-bold text-danger">It stopped at an event it could not apply</p>
+            <p className="mt-1 break-words">
+              {poisoned.message} <span className="data">({poisoned.code})</span>
+            </p>
+          </div>
+        ))}
       </div>
     </Card>
   );

@@ -101,7 +101,7 @@ function AuthForm({ mode }: { mode: "sign-in" | "sign-up" }) {
       <Field
         label="Password"
         error={fieldError("password")}
-        hint={registering ? "At least 12 characters; a sentence you remember is best." : undefined}
+        hint={registering ? "At least 10 characters; a sentence you remember is best." : undefined}
       >
         {(control) => (
           <div className="relative">

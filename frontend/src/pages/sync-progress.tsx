@@ -90,6 +90,7 @@ export function SyncStreams({ sync: listed }: { sync: Sync }) {
             <StreamProgress
               key={name}
               name={name}
+              connectionId={sync.connection_id}
               active={isActive(sync)}
               stored={sync.streams.find((stream) => stream.name === name)}
               heard={reported.get(name)}
@@ -121,11 +122,13 @@ export function SyncStreams({ sync: listed }: { sync: Sync }) {
 
 function StreamProgress({
   name,
+  connectionId,
   active,
   stored,
   heard,
 }: {
   name: string;
+  connectionId: string;
   active: boolean;
   stored: SyncStream | undefined;
   heard: Reported | undefined;
@@ -159,7 +162,14 @@ function StreamProgress({
           <span>{count(stored.rows_canonical)} in views</span>
         ) : null}
         {stored?.rows_quarantined ? (
-          <span className="text-warn">{count(stored.rows_quarantined)} in quarantine</span>
+          <Link
+            to="/connections/$connectionId"
+            params={{ connectionId }}
+            search={{ tab: "quarantine" }}
+            className="text-warn underline underline-offset-4"
+          >
+            {count(stored.rows_quarantined)} in quarantine
+          </Link>
         ) : null}
       </p>
       {failure ? <p className="mt-2 text-sm font-semibold text-danger">{failure}</p> : null}

@@ -4,7 +4,7 @@ import { Ban, ListChecks, RotateCcw } from "lucide-react";
 import { toast } from "sonner";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
-import type { ErrorDetail, Task } from "@/api/types";
+import type { ErrorDetail, Task, TaskLogLine } from "@/api/types";
 import { count, duration, humanize, shortId } from "@/lib/format";
 import { Button } from "@/ui/button";
 import { Card, CopyButton, Empty, Facts, Progress, SkeletonRows, Status, Time } from "@/ui/display";
@@ -99,6 +99,13 @@ export function Tasks() {
       />
     </>
   );
+}
+
+function logText(line: TaskLogLine): string {
+  const said = line.detail?.message ?? line.detail?.note;
+  return typeof said === "string" && said
+    ? `${humanize(line.event)}: ${said}`
+    : humanize(line.event);
 }
 
 function TaskProgress({ task }: { task: Task }) {
@@ -215,10 +222,8 @@ function TaskDrawer({ id, onClose }: { id: string | undefined; onClose: () => vo
                     key={index}
                     className="flex gap-4 border-t border-line px-3 py-2 text-sm first:border-t-0"
                   >
-                    <Time at={line.at ?? line.recorded_at} className="shrink-0 text-muted" />
-                    <span className="break-words">
-                      {line.message ?? (line.type ? humanize(line.type) : "")}
-                    </span>
+                    <Time at={line.at} className="shrink-0 text-muted" />
+                    <span className="break-words">{logText(line)}</span>
                   </li>
                 ))}
               </ol>

@@ -30,7 +30,15 @@ import { AsOf } from "./views/as-of";
 import { AddFilter } from "./views/filters";
 import { RowDrawer } from "./views/row-drawer";
 import { RowCards, RowTable } from "./views/rows";
-import { columnsOf, fieldsOf, readState, rowsQuery, SIZES } from "./views/state";
+import {
+  columnsOf,
+  fieldsOf,
+  filterName,
+  OPERATORS,
+  readState,
+  rowsQuery,
+  SIZES,
+} from "./views/state";
 
 const route = getRouteApi("/app/views/$entity");
 const FORMATS: [string, string][] = [
@@ -127,8 +135,11 @@ export function Views() {
       `Exporting ${humanize(definition?.plural ?? entity).toLowerCase()}…`,
     );
     try {
-      const filtered = { ...query, limit: undefined, cursor: undefined };
-      const blob = await calls.dcl.export(entity, format, filtered);
+      // The whole view: a search or a filter is for looking, an export for taking along.
+      const blob = await calls.dcl.export(entity, format, {
+        sort: query.sort,
+        as_of: query.as_of,
+      });
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);
       link.download = `${definition?.plural ?? entity}.${format}`;
@@ -185,6 +196,7 @@ export function Views() {
                 </Button>
               }
             >
+              <MenuLabel>All rows{state.asOf ? ", as they were then" : ""}</MenuLabel>
               {FORMATS.map(([format, label]) => (
                 <MenuItem key={format} onSelect={() => void exportAs(format)}>
                   {label}
@@ -220,7 +232,7 @@ export function Views() {
         />
         <AddFilter
           fields={fields}
-          onAdd={(field, value) => void go({ [`filter[${field}]`]: value })}
+          onAdd={(field, operator, value) => void go({ [filterName(field, operator)]: value })}
         />
         <AsOf value={state.asOf} onChange={(asOf) => void go({ as_of: asOf ?? undefined })} />
         {wide ? null : (
@@ -251,18 +263,21 @@ export function Views() {
       </div>
       {state.filters.length > 0 ? (
         <ul aria-label="Filters" className="mb-3 flex flex-wrap gap-2">
-          {state.filters.map(([field, value]) => (
-            <li key={field}>
-              <button
-                type="button"
-                onClick={() => void go({ [`filter[${field}]`]: undefined })}
-                aria-label={`Remove the filter ${humanize(field)} is ${value}`}
-                className="inline-flex min-h-11 items-center gap-2 rounded-full bg-entity-soft px-4 text-sm font-bold text-entity md:pointer-fine:min-h-8"
-              >
-                {humanize(field)}: {value} <X aria-hidden className="size-4" />
-              </button>
-            </li>
-          ))}
+          {state.filters.map(({ field, operator, value }) => {
+            const words = `${humanize(field)} ${OPERATORS[operator]}${operator === "is_null" ? "" : ` ${value}`}`;
+            return (
+              <li key={filterName(field, operator)}>
+                <button
+                  type="button"
+                  onClick={() => void go({ [filterName(field, operator)]: undefined })}
+                  className="inline-flex min-h-11 items-center gap-2 rounded-full bg-entity-soft px-4 text-sm font-bold text-entity md:pointer-fine:min-h-8"
+                >
+                  <span className="sr-only">Remove the filter</span> {words}{" "}
+                  <X aria-hidden className="size-4" />
+                </button>
+              </li>
+            );
+          })}
         </ul>
       ) : null}
 

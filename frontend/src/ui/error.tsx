@@ -23,6 +23,7 @@ export function ErrorState({
   const facts: [string, string][] = [["Cause", errorText(error)]];
   if (api) {
     facts.push(["Tried", `${api.tried}, ${dateTime(api.at)}`], ["Next", api.next]);
+    for (const field of api.fields) facts.push(["At", `${field.pointer}: ${field.message}`]);
     if (api.code) facts.push(["Code", api.code]);
     if (api.traceId) facts.push(["Trace id", api.traceId]);
   } else facts.push(["Next", "Reload the page; if it stays, tell your operator what you did."]);
@@ -33,8 +34,8 @@ export function ErrorState({
         <p className="font-bold">{title ?? api?.title ?? "Something went wrong"}</p>
       </div>
       <dl className="mt-3 grid grid-cols-[5rem_minmax(0,1fr)] gap-x-3 gap-y-1.5 text-sm">
-        {facts.map(([name, value]) => (
-          <div key={name} className="contents">
+        {facts.map(([name, value], index) => (
+          <div key={index} className="contents">
             <dt className="font-semibold">{name}</dt>
             <dd
               className={name === "Code" || name === "Trace id" ? "data break-all" : "break-words"}

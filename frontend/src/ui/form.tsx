@@ -164,7 +164,10 @@ export function Segments<T extends string>({
     <div
       role="radiogroup"
       aria-label={label}
-      className={cx("inline-flex max-w-full flex-wrap gap-1 rounded-xl bg-sunken p-1", className)}
+      className={cx(
+        "no-bar inline-flex max-w-full gap-1 overflow-x-auto rounded-xl bg-sunken p-1 md:flex-wrap",
+        className,
+      )}
     >
       {options.map((option, index) => (
         <button
@@ -185,7 +188,7 @@ export function Segments<T extends string>({
             buttons?.[next]?.focus();
           }}
           className={cx(
-            "min-h-11 rounded-lg px-3 text-sm font-semibold transition-colors md:pointer-fine:min-h-8",
+            "min-h-11 shrink-0 rounded-lg px-3 text-sm font-semibold -outline-offset-2 transition-colors md:pointer-fine:min-h-8",
             option.value === value
               ? "bg-surface text-ink shadow-sm edge-when-forced"
               : "text-muted hover:text-ink",

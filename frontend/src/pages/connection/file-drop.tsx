@@ -10,6 +10,7 @@ import { Progress } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
 import { Field, Input, Select } from "@/ui/form";
 import { Disclosure } from "@/ui/page";
+import { sampleFile } from "./sample";
 
 interface Sending {
   file: File;
@@ -133,7 +134,12 @@ export function FileDrop({
             <p className="text-sm text-muted">
               Drop a CSV, TSV, JSON, NDJSON, Parquet or Excel file here, plain or as gz or zst, or
             </p>
-            <Button onClick={() => picker.current?.click()}>Choose a file</Button>
+            <div className="flex flex-wrap justify-center gap-2">
+              <Button onClick={() => picker.current?.click()}>Choose a file</Button>
+              <Button variant="ghost" onClick={() => void send(sampleFile())}>
+                Use sample data
+              </Button>
+            </div>
           </>
         )}
         <input

@@ -67,7 +67,8 @@ function MappingCard({ mapping, connectionId }: { mapping: Mapping; connectionId
     setEditing(false);
   };
   const save = useMutation({
-    mutationFn: (next: MappingContent) => calls.mappings.revise(mapping.id, next),
+    mutationFn: (next: MappingContent) =>
+      calls.mappings.revise(mapping.id, { ...next, version: mapping.version }),
     onSuccess: () => {
       stop();
       void client.invalidateQueries({ queryKey: ["mappings"] });

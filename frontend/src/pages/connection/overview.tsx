@@ -27,7 +27,7 @@ export function Overview({ connection }: { connection: Connection }) {
     queryFn: async () => (await calls.uploads.list()).data,
   });
   const last = syncs.data?.[0];
-  const streams = connection.streams ?? connection.selected_streams;
+  const streams = connection.streams;
   const shown = (value: unknown) => {
     const upload = uploads.data?.find((one) => one.id === value);
     return upload

@@ -9,10 +9,13 @@ afterEach(cleanup);
 const schema: JsonSchema = {
   type: "object",
   required: ["host", "auth"],
+  "x-order": ["host", "port"],
   properties: {
-    port: { type: "integer", title: "Port", order: 2 },
-    host: { type: "string", title: "Host", description: "Its name", order: 1 },
+    port: { type: "integer", title: "Port" },
+    host: { type: "string", title: "Host", description: "Its name" },
     tls: { type: "boolean", title: "Use TLS", default: true },
+    nulls: { type: "array", items: { type: "string" }, title: "Nulls" },
+    header: { type: "boolean", title: "Header" },
     auth: {
       type: "object",
       title: "Authentication",
@@ -57,7 +60,11 @@ test("a connector's schema draws its form: kinds, order, ways to sign in, secret
   expect(screen.getByLabelText(/API key/).getAttribute("type")).toBe("password");
   fireEvent.change(screen.getByLabelText("Authentication"), { target: { value: "1" } });
   fireEvent.change(screen.getByLabelText(/User/), { target: { value: "ada" } });
+  fireEvent.change(screen.getByLabelText(/Nulls/), { target: { value: "NA, n/a" } });
+  fireEvent.change(screen.getByLabelText(/Header/), { target: { value: "false" } });
   expect(value).toEqual({
+    nulls: ["NA", "n/a"],
+    header: false,
     host: "db.example",
     port: 5432,
     auth: { kind: "password", user: "ada" },

@@ -47,9 +47,11 @@ export function SchemaForm({ schema, value, onChange, errorAt, pointer = "", cus
   const variant = variants[chosen];
   const properties = { ...schema.properties, ...variant?.properties };
   const required = new Set([...(schema.required ?? []), ...(variant?.required ?? [])]);
+  const order = schema["x-order"] ?? [];
+  const placeOf = (name: string) => (order.includes(name) ? order.indexOf(name) : order.length);
   const entries = Object.entries(properties)
     .filter(([, property]) => property.const === undefined)
-    .sort(([, left], [, right]) => (left.order ?? 0) - (right.order ?? 0));
+    .sort(([left], [right]) => placeOf(left) - placeOf(right));
   const set = (name: string, next: unknown) => {
     const rest = { ...value };
     if (next === undefined || next === "") delete rest[name];
@@ -145,7 +147,7 @@ function Property({
       </fieldset>
     );
   }
-  if (type === "boolean") {
+  if (type === "boolean" && schema.default !== undefined) {
     return (
       <div>
         <Check
@@ -155,6 +157,53 @@ function Property({
         />
         {schema.description ? <p className="text-xs text-muted">{schema.description}</p> : null}
       </div>
+    );
+  }
+  if (type === "boolean") {
+    return (
+      <Field label={label} hint={schema.description} error={error} optional={!required}>
+        {(control) => (
+          <Select
+            {...control}
+            value={value === undefined ? "" : String(value)}
+            onChange={(event) =>
+              onChange(event.target.value === "" ? undefined : event.target.value === "true")
+            }
+          >
+            <option value="">Detect</option>
+            <option value="true">Yes</option>
+            <option value="false">No</option>
+          </Select>
+        )}
+      </Field>
+    );
+  }
+  if (type === "array") {
+    const list = (values: unknown) => (Array.isArray(values) ? values.join(", ") : "");
+    return (
+      <Field
+        label={label}
+        hint={`${schema.description ?? ""} Separated by commas.`.trim()}
+        error={error}
+        optional={!required}
+      >
+        {(control) => (
+          <Input
+            {...control}
+            required={required}
+            autoComplete="off"
+            defaultValue={list(value)}
+            placeholder={list(schema.examples?.[0])}
+            onChange={(event) =>
+              onChange(
+                event.target.value.trim() === ""
+                  ? undefined
+                  : event.target.value.split(",").map((part) => part.trim()),
+              )
+            }
+          />
+        )}
+      </Field>
     );
   }
   const example = schema.examples?.[0] ?? schema.default;

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Braces, ChevronRight } from "lucide-react";
 import { q } from "@/api/queries";
 import type { SchemaVersion } from "@/api/types";
-import { count } from "@/lib/format";
+import { many } from "@/lib/format";
 import { Badge, Card, CardHead, Empty, SkeletonRows, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
 import { differenceOf } from "./schema-difference";
@@ -49,7 +49,7 @@ function StreamVersions({ stream, versions }: { stream: string; versions: Schema
     <Card aria-label={`Schemas of ${stream}`}>
       <CardHead
         title={<span className="break-all text-source">{stream}</span>}
-        hint={`${count(versions.length)} ${versions.length === 1 ? "version" : "versions"}`}
+        hint={many(versions.length, "version")}
       />
       <ol className="mt-3">
         {versions.map((version, index) => {
@@ -64,7 +64,7 @@ function StreamVersions({ stream, versions }: { stream: string; versions: Schema
                   />
                   <span className="font-bold">Version {version.version}</span>
                   <span className="text-sm text-muted">
-                    {count(version.fields.length)} fields · <Time at={version.first_seen_at} />
+                    {many(version.fields.length, "field")} · <Time at={version.first_seen_at} />
                   </span>
                   <span className="ml-auto flex flex-wrap gap-1.5">
                     {difference?.added.length ? (

@@ -9,7 +9,7 @@ import { toast } from "sonner";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
 import type { Connection, DiscoveredStream, StreamSelection, SyncMode } from "@/api/types";
-import { count, humanize } from "@/lib/format";
+import { count, humanize, many } from "@/lib/format";
 import { useDraft } from "@/lib/hooks";
 import { storage } from "@/lib/storage";
 import { Button } from "@/ui/button";
@@ -40,7 +40,7 @@ export default function Streams({
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const test = client.getQueryData<{ ok: boolean }>(["test", connection.id]);
-  const selected = connection.streams ?? connection.selected_streams ?? [];
+  const selected = connection.streams ?? [];
   const kept = `aos.discovered.${connection.id}`;
   const discovery = useQuery({
     queryKey: ["discovered", connection.id],
@@ -311,7 +311,7 @@ function StreamRow({
             <span>
               <span className="block font-bold break-all">{stream.name}</span>
               <span className="block text-xs text-muted">
-                {count(stream.fields.length)} fields
+                {many(stream.fields.length, "field")}
                 {stream.estimated_rows ? ` · about ${count(stream.estimated_rows)} rows` : ""}
                 {stream.primary_key.length
                   ? ` · key ${stream.primary_key.join(", ")}`

@@ -94,7 +94,7 @@ function SyncRow({
         <span className="text-sm text-muted">{began ? <Time at={began} /> : "waiting"}</span>
         <span className="data ml-auto">{count(rows)} rows</span>
         {took !== null ? (
-          <span className="data w-20 text-right text-muted">{duration(took)}</span>
+          <span className="data hidden w-20 text-right text-muted sm:block">{duration(took)}</span>
         ) : null}
         <ChevronDown
           aria-hidden

@@ -2,7 +2,7 @@ import { useNavigate } from "@tanstack/react-router";
 import type { Graph, GraphNode } from "@/api/types";
 import { percent } from "@/lib/format";
 import { cx } from "@/ui/cx";
-import { edgeId, NODE, type Layout } from "./layout";
+import { edgeId, NODE, type Layout, type Placed } from "./layout";
 import { useOpenNode } from "./open-node";
 
 const FILL: Record<GraphNode["kind"], string> = {
@@ -19,6 +19,18 @@ const INK: Record<GraphNode["kind"], string> = {
 };
 
 const clip = (label: string) => (label.length > 22 ? `${label.slice(0, 21)}…` : label);
+
+/** From side to side between columns; bulging to the right within one. */
+function lineOf(from: Placed, to: Placed): string {
+  const [x1, y1] = [from.x + NODE.width, from.y + NODE.height / 2];
+  const y2 = to.y + NODE.height / 2;
+  if (from.x === to.x) {
+    const bulge = x1 + NODE.arc;
+    return `M${x1} ${y1}C${bulge} ${y1} ${bulge} ${y2} ${x1} ${y2}`;
+  }
+  const middle = (x1 + to.x) / 2;
+  return `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${to.x} ${y2}`;
+}
 
 /** The picture; the tree beside it says the same to those who cannot use a picture. */
 export function FlowCanvas({ layout, active }: { layout: Layout; active: Map<string, number> }) {
@@ -38,16 +50,19 @@ export function FlowCanvas({ layout, active }: { layout: Layout; active: Map<str
           const from = layout.placed.get(edge.from);
           const to = layout.placed.get(edge.to);
           if (!from || !to) return null;
-          const [x1, y1] = [from.x + NODE.width, from.y + NODE.height / 2];
-          const [x2, y2] = [to.x, to.y + NODE.height / 2];
-          const middle = (x1 + x2) / 2;
-          const line = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
+          const line = lineOf(from, to);
           const pulse = active.get(edgeId(edge));
           return (
             <g key={edgeId(edge)}>
-              <path d={line} fill="none" className="stroke-line" strokeWidth={2}>
+              <path
+                d={line}
+                fill="none"
+                className="stroke-line"
+                strokeWidth={2}
+                strokeDasharray={edge.kind === "references" ? "3 5" : undefined}
+              >
                 <title>
-                  {`${from.node.label} to ${to.node.label}${edge.confidence ? `, ${percent(edge.confidence)}` : ""}`}
+                  {`${from.node.label} ${edge.kind ?? "to"} ${to.node.label}${edge.confidence ? `, ${percent(edge.confidence)}` : ""}`}
                 </title>
               </path>
               {pulse ? (
@@ -109,7 +124,9 @@ export function FlowTree({ graph }: { graph: Graph }) {
   const openNode = useOpenNode();
   const byId = new Map(graph.nodes.map((node) => [node.id, node]));
   const next = (id: string) =>
-    graph.edges.flatMap((edge) => (edge.from === id ? [{ edge, node: byId.get(edge.to) }] : []));
+    graph.edges.flatMap((edge) =>
+      edge.from === id && edge.kind !== "references" ? [{ edge, node: byId.get(edge.to) }] : [],
+    );
   const hasParent = new Set(graph.edges.map((edge) => edge.to));
   const roots = graph.nodes.filter((node) => node.kind === "source" || !hasParent.has(node.id));
   const tone = {

@@ -3,7 +3,7 @@
 
 import type { Graph, GraphEdge, GraphNode, LogEvent } from "@/api/types";
 
-export const NODE = { width: 200, height: 44, gap: 14, column: 300 };
+export const NODE = { width: 200, height: 44, gap: 14, column: 300, arc: 60 };
 const COLUMNS: GraphNode["kind"][] = ["source", "stream", "entity", "agent"];
 
 export interface Placed {
@@ -24,7 +24,7 @@ export function layoutOf(graph: Graph): Layout {
   const neighbours = new Map<string, string[]>();
   const known = new Set(graph.nodes.map((node) => node.id));
   const edges = graph.edges.filter((edge) => known.has(edge.from) && known.has(edge.to));
-  for (const { from, to } of edges) {
+  for (const { from, to } of edges.filter((edge) => edge.kind !== "references")) {
     neighbours.set(from, [...(neighbours.get(from) ?? []), to]);
     neighbours.set(to, [...(neighbours.get(to) ?? []), from]);
   }
@@ -57,7 +57,8 @@ export function layoutOf(graph: Graph): Layout {
       placed.set(node.id, { node, x: columnIndex * NODE.column, y: top + index * step }),
     );
   });
-  return { placed, edges, width: (columns.length - 1) * NODE.column + NODE.width, height };
+  const arcs = edges.some((edge) => edge.kind === "references") ? NODE.arc : 0;
+  return { placed, edges, width: (columns.length - 1) * NODE.column + NODE.width + arcs, height };
 }
 
 const asText = (value: unknown) => (typeof value === "string" ? value : null);

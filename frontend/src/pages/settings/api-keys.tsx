@@ -95,7 +95,7 @@ function CreateKey({ onClose }: { onClose: () => void }) {
     mutationFn: () => calls.apiKeys.create({ name: name.trim(), role }),
     onSuccess: () => void client.invalidateQueries({ queryKey: ["api-keys"] }),
   });
-  const secret = create.data?.key ?? create.data?.secret ?? create.data?.token;
+  const secret = create.data?.key;
   return (
     <Dialog
       open

@@ -72,7 +72,7 @@ export function Members() {
               >
                 {user.email.charAt(0)}
               </span>
-              <span className="min-w-0 flex-1 font-semibold break-all">
+              <span className="min-w-0 flex-1 basis-48 font-semibold break-words">
                 {user.email} {user.id === held?.user.id ? <Badge>you</Badge> : null}
               </span>
               {manages && user.id !== held?.user.id ? (

@@ -4,18 +4,21 @@ import { useState } from "react";
 import { humanize } from "@/lib/format";
 import { Button } from "@/ui/button";
 import { Field, Input, Select } from "@/ui/form";
+import { OPERATORS, type Operator } from "./state";
 
-/** Adds "field is value"; the chips beside it take it away again. */
+/** Adds "field is value" or another comparison; the chips beside it take it away again. */
 export function AddFilter({
   fields,
   onAdd,
 }: {
   fields: string[];
-  onAdd: (field: string, value: string) => void;
+  onAdd: (field: string, operator: Operator, value: string) => void;
 }) {
   const [open, setOpen] = useState(false);
   const [field, setField] = useState("");
+  const [operator, setOperator] = useState<Operator>("eq");
   const [value, setValue] = useState("");
+  const needsValue = operator !== "is_null";
   const chosen = fields.includes(field) ? field : (fields[0] ?? "");
   return (
     <Popover.Root open={open} onOpenChange={setOpen}>
@@ -36,8 +39,8 @@ export function AddFilter({
             className="flex flex-col gap-3"
             onSubmit={(event) => {
               event.preventDefault();
-              if (!chosen || value.trim() === "") return;
-              onAdd(chosen, value.trim());
+              if (!chosen || (needsValue && value.trim() === "")) return;
+              onAdd(chosen, operator, needsValue ? value.trim() : "true");
               setValue("");
               setOpen(false);
             }}
@@ -57,16 +60,33 @@ export function AddFilter({
                 </Select>
               )}
             </Field>
-            <Field label="is">
+            <Field label="Comparison">
               {(control) => (
-                <Input
+                <Select
                   {...control}
-                  required
-                  value={value}
-                  onChange={(event) => setValue(event.target.value)}
-                />
+                  value={operator}
+                  onChange={(event) => setOperator(event.target.value as Operator)}
+                >
+                  {Object.entries(OPERATORS).map(([name, words]) => (
+                    <option key={name} value={name}>
+                      {words}
+                    </option>
+                  ))}
+                </Select>
               )}
             </Field>
+            {needsValue ? (
+              <Field label="Value">
+                {(control) => (
+                  <Input
+                    {...control}
+                    required
+                    value={value}
+                    onChange={(event) => setValue(event.target.value)}
+                  />
+                )}
+              </Field>
+            ) : null}
             <Button type="submit" variant="primary">
               Add filter
             </Button>

@@ -7,7 +7,8 @@ import { useState } from "react";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
 import type { FieldLineage, OntologyEntity, ViewRow } from "@/api/types";
-import { cell, humanize, shortId } from "@/lib/format";
+import { cell, dateTime, humanize, shortId } from "@/lib/format";
+import { transformText } from "@/lib/transform";
 import { cx } from "@/ui/cx";
 import { Badge, CopyButton, SkeletonRows, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
@@ -33,9 +34,10 @@ export function RowDrawer({ entity, definition, rowId, asOf, listed, onClose }: 
     placeholderData: listed,
   });
   const lineage = useQuery({
-    queryKey: ["lineage", entity, id, at],
-    queryFn: async () => lineageFields(await calls.dcl.lineage(entity, id, at)),
-    enabled: rowId !== null,
+    queryKey: ["lineage", entity, id],
+    queryFn: async () => (await calls.dcl.lineage(entity, id)).fields,
+    // Lineage is of the present row; beside a past one it would be a lie.
+    enabled: rowId !== null && !asOf,
   });
   const connections = useQuery(q.connections());
   const nameOf = (connectionId: string | null | undefined) =>
@@ -66,6 +68,11 @@ export function RowDrawer({ entity, definition, rowId, asOf, listed, onClose }: 
             <h3 id="row-fields" className="mb-2 font-bold">
               Fields
             </h3>
+            {asOf ? (
+              <p className="mb-2 text-sm text-muted">
+                As it was then; where values come from is told for the present row.
+              </p>
+            ) : null}
             {lineage.isError ? (
               <div className="-mx-4">
                 <ErrorState
@@ -142,11 +149,13 @@ export function RowDrawer({ entity, definition, rowId, asOf, listed, onClose }: 
   );
 }
 
-/** Lineage comes as a list or keyed by field. */
-function lineageFields(answer: Awaited<ReturnType<typeof calls.dcl.lineage>>): FieldLineage[] {
-  if (Array.isArray(answer.fields)) return answer.fields;
-  return Object.entries(answer.fields ?? {}).map(([field, line]) => ({ ...line, field }));
-}
+const RULES: Record<string, string> = {
+  only_source: "the only source that has it",
+  latest: "the latest change",
+  earliest: "the earliest time",
+  priority: "the source's priority",
+  tie_break: "a fixed order, as all else was equal",
+};
 
 function FieldRow({
   field,
@@ -201,18 +210,23 @@ function FieldRow({
                 [
                   ["From", `${nameOf(line.connection_id)} · ${line.stream ?? ""}`],
                   ["Record", line.source_id],
-                  ["Column", Array.isArray(line.column) ? line.column.join(" + ") : line.column],
-                  ["As read", cell(line.raw)],
+                  ["Column", line.source_columns?.join(" + ")],
+                  ["Read as", line.transform ? transformText(line.transform) : null],
                   ["Batch", line.batch],
                   ["Row", line.row],
                   ["Schema", line.schema_version && `version ${line.schema_version}`],
                   ["Mapping", line.mapping_version && `version ${line.mapping_version}`],
-                  ["Chosen by", line.rule && humanize(line.rule)],
+                  ["Chosen by", line.rule && (RULES[line.rule] ?? humanize(line.rule))],
+                  ["Changed", line.changed_at && dateTime(new Date(line.changed_at))],
+                  ...(line.others ?? []).map((other) => [
+                    "Also",
+                    `${cell(other.value) || "nothing"} in ${nameOf(other.connection_id)} · ${other.stream}`,
+                  ]),
                 ] as [string, string | number | null | undefined][]
               )
                 .filter(([, value]) => value !== null && value !== undefined && value !== "")
-                .map(([name, value]) => (
-                  <div key={name} className="contents">
+                .map(([name, value], place) => (
+                  <div key={place} className="contents">
                     <dt className="text-muted">{name}</dt>
                     <dd className="data break-all">{value}</dd>
                   </div>

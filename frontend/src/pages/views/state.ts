@@ -8,10 +8,30 @@ export const SIZES = [25, 50, 100, 250];
 const DEFAULT_SIZE = 50;
 const DEFAULT_COLUMNS = 6;
 
+/** How a field is compared, as the server takes it, and in words. */
+export const OPERATORS = {
+  eq: "is",
+  contains: "contains",
+  ne: "is not",
+  gte: "is at least",
+  lte: "is at most",
+  is_null: "is empty",
+} as const;
+export type Operator = keyof typeof OPERATORS;
+
+export interface Filter {
+  field: string;
+  operator: Operator;
+  value: string;
+}
+/** The parameter that carries a filter: `filter[name]`, or `filter[name][contains]`. */
+export const filterName = (field: string, operator: Operator) =>
+  operator === "eq" ? `filter[${field}]` : `filter[${field}][${operator}]`;
+
 export interface ViewState {
   q: string;
   sort: { field: string; descending: boolean } | null;
-  filters: [string, string][];
+  filters: Filter[];
   asOf: string | null;
   size: number;
   page: number;
@@ -28,8 +48,10 @@ export function readState(search: Search): ViewState {
       ? { field: search.sort.replace(/^-/, ""), descending: search.sort.startsWith("-") }
       : null,
     filters: Object.entries(search).flatMap(([name, value]) => {
-      const field = /^filter\[(\w+)\]$/.exec(name)?.[1];
-      return field && value ? [[field, value] as [string, string]] : [];
+      const [, field, operator = "eq"] = /^filter\[(\w+)\](?:\[(\w+)\])?$/.exec(name) ?? [];
+      return field && value && operator in OPERATORS
+        ? [{ field, operator: operator as Operator, value }]
+        : [];
     }),
     asOf: search.as_of ?? null,
     size: SIZES.includes(size) ? size : DEFAULT_SIZE,
@@ -48,7 +70,11 @@ export function rowsQuery(state: ViewState): Query {
     q: state.q,
     sort: state.sort ? `${state.sort.descending ? "-" : ""}${state.sort.field}` : null,
     as_of: state.asOf,
-    ...Object.fromEntries(state.filters.map(([field, value]) => [`filter[${field}]`, value])),
+    // Counting costs a scan; the plain view's count is known already.
+    count: state.q || state.filters.length > 0 || state.asOf ? true : null,
+    ...Object.fromEntries(
+      state.filters.map(({ field, operator, value }) => [filterName(field, operator), value]),
+    ),
   };
 }
 
