@@ -96,9 +96,11 @@ impl SealedConfig {
     ) -> std::result::Result<Value, SealError> {
         let context = seal_context(connection, self.version, 0);
         let clear = ring.open(tenant, self.key_id, &context, &self.payload)?;
-        let mut payload: Value =
+        let payload: Value =
             serde_json::from_slice(&clear).map_err(|_| SealError::Altered { tenant, key_id: self.key_id })?;
-        Ok(payload.get_mut("config").map_or(Value::Null, Value::take))
+        // `{"ConnectionCreated": {"config": …}}`
+        let content = payload.as_object().and_then(|tagged| tagged.values().next());
+        Ok(content.and_then(|content| content.get("config")).cloned().unwrap_or(Value::Null))
     }
 }
 

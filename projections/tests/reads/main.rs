@@ -1,0 +1,7 @@
+//! The projections as the rest of the product sees them: over a real log, through the handle.
+
+mod error_pages;
+mod read_models;
+mod runtime;
+mod views;
+mod world;
