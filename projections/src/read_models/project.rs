@@ -234,7 +234,6 @@ impl Work {
         };
         let Some(row) = self.tenants.change(scene.tenant, scene.id) else { return };
         match event {
-            TenantEvent::TenantRegistered { .. } => {}
             TenantEvent::TenantRenamed { name } => row.name.clone_from(name),
             TenantEvent::AutonomyModeSet { mode } => row.autonomy_mode = *mode,
             TenantEvent::RepairPolicySet { policy } => row.repair_policy = *policy,
@@ -254,6 +253,8 @@ impl Work {
                 row.uploaded_bytes = row.uploaded_bytes.saturating_sub(removed);
                 self.uploads.remove(scene.tenant, upload_id);
             }
+            // Owners are users with that role.
+            _ => {}
         }
     }
 
@@ -280,9 +281,8 @@ impl Work {
                 }
             }
             UserEvent::UserRemoved {} => self.users.remove(scene.tenant, scene.id),
-            UserEvent::UserPasswordChanged { .. }
-            | UserEvent::SessionRefreshed { .. }
-            | UserEvent::SessionRevoked { .. } => {}
+            // Passwords and tokens are nobody's to read.
+            _ => {}
         }
     }
 
@@ -360,7 +360,7 @@ impl Work {
                 model.selected.clone_from(streams);
                 model.row.updated_at = scene.at;
             }
-            ConnectionEvent::ConnectionCreated { .. } | ConnectionEvent::ConnectionDeleted {} => {}
+            _ => {}
         }
     }
 

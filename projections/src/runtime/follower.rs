@@ -448,10 +448,13 @@ impl Follower {
             Some(Order::Resume) => self.paused = false,
             Some(Order::Skip(tenant, answer)) => {
                 let done = self.unpark(tenant, |sequence| sequence).await;
+                // Shown before it is answered: who asks next sees it.
+                self.publish();
                 let _ = answer.send(done);
             }
             Some(Order::Retry(tenant, answer)) => {
                 let done = self.unpark(tenant, |sequence| sequence - 1).await;
+                self.publish();
                 let _ = answer.send(done);
             }
         }
