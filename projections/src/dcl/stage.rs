@@ -32,8 +32,7 @@ pub(super) const ROW_BITS: u32 = 20;
 
 /// A batch whose records are known, not staged yet.
 pub(super) struct Decoded {
-    pub(super) feed: usize,
-    pub(super) schema_version: u32,
+    schema_version: u32,
     number: i64,
     /// Rows that count: of a key that occurs more than once, the last.
     rows: RecordBatch,
@@ -76,17 +75,17 @@ pub(super) struct Run {
     pub(super) rows: usize,
 }
 
-/// Reads the rows of one `RecordsIngested`. `offset` is the number of rows before it in its commit.
+/// Reads the rows of one `RecordsIngested`, if it has any. `offset` is the number of rows before it
+/// in its commit.
 pub(super) fn decode(
-    state: &State,
-    feed: usize,
+    id: FeedId,
     header: &BatchHeader,
     number: u64,
     body: &BatchBody,
     offset: usize,
-) -> Result<Vec<Decoded>> {
+) -> Result<Option<Decoded>> {
     let batches = match body {
-        BatchBody::None => return Ok(Vec::new()),
+        BatchBody::None => return Ok(None),
         BatchBody::Rows(rows) => vec![rows.clone()],
         BatchBody::Ipc(bytes) => {
             let reader = StreamReader::try_new(bytes.as_ref(), None).map_err(unreadable)?;
@@ -94,18 +93,17 @@ pub(super) fn decode(
         }
     };
     let batch = match batches.len() {
-        0 => return Ok(Vec::new()),
-        1 => batches.into_iter().next(),
+        0 | 1 => batches.into_iter().next(),
         _ => {
             let schema = batches[0].schema();
             Some(arrow::compute::concat_batches(&schema, &batches).map_err(unreadable)?)
         }
     };
-    let Some(batch) = batch.filter(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
+    let Some(batch) = batch.filter(|batch| batch.num_rows() > 0) else { return Ok(None) };
     if offset + batch.num_rows() > 1 << ROW_BITS {
         return Err(ProjectionError::Payload(format!("a commit has more than {} rows", 1_u32 << ROW_BITS)));
     }
-    decode_rows(state.feeds[feed].id, feed, header, number, &batch, offset).map(|decoded| vec![decoded])
+    decode_rows(id, header, number, &batch, offset).map(Some)
 }
 
 fn unreadable(error: arrow::error::ArrowError) -> ProjectionError {
@@ -114,7 +112,6 @@ fn unreadable(error: arrow::error::ArrowError) -> ProjectionError {
 
 fn decode_rows(
     id: FeedId,
-    feed: usize,
     header: &BatchHeader,
     number: u64,
     batch: &RecordBatch,
@@ -185,7 +182,6 @@ fn decode_rows(
         .collect();
     let sid: Vec<Uuid> = keys.iter().map(|key| source_record_id(id, key)).collect();
     let mut decoded = Decoded {
-        feed,
         schema_version: header.schema_version,
         number: number as i64,
         rows: RecordBatch::try_new(
@@ -243,8 +239,8 @@ fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
 impl Run {
     /// Whether the batch can join: same layout as the feed's others, no record touched by another
     /// commit. Rows without a key are told apart by counting, so they never clash in a snapshot.
-    pub(super) fn accepts(&self, batch: &Decoded, counting: bool) -> bool {
-        let same_layout = self.feeds.get(&batch.feed).is_none_or(|staged| {
+    pub(super) fn accepts(&self, feed: usize, batch: &Decoded, counting: bool) -> bool {
+        let same_layout = self.feeds.get(&feed).is_none_or(|staged| {
             staged.schema_version == batch.schema_version
                 && staged.columns == batch.columns
                 && staged.keyed == batch.keyed
@@ -253,10 +249,17 @@ impl Run {
     }
 
     /// Adds a batch of the commit `seq` to its feed's temporary table.
-    pub(super) fn stage(&mut self, db: Db<'_>, state: &mut State, seq: i64, batch: Decoded) -> Result<()> {
-        state.prepare_columns(db, batch.feed, &batch.columns)?;
-        let feed = &state.feeds[batch.feed];
-        let staged = match self.feeds.entry(batch.feed) {
+    pub(super) fn stage(
+        &mut self,
+        db: Db<'_>,
+        state: &mut State,
+        seq: i64,
+        index: usize,
+        batch: Decoded,
+    ) -> Result<()> {
+        state.prepare_columns(db, index, &batch.columns)?;
+        let feed = &state.feeds[index];
+        let staged = match self.feeds.entry(index) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let table = format!("s_{}", feed.number);
@@ -270,7 +273,7 @@ impl Run {
                 definition.push(')');
                 db.batch(&definition)?;
                 entry.insert(Staged {
-                    feed: batch.feed,
+                    feed: index,
                     schema_version: batch.schema_version,
                     columns: batch.columns.clone(),
                     keyed: batch.keyed,

@@ -3,7 +3,7 @@
 
 use super::{
     canon, cluster,
-    commit::{FeedFact, OpenedCommit, OpenedEvents},
+    commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents},
     ingest, quarantine, reproject,
     sql::{Db, Result},
     stage::{self, Decoded, Run},
@@ -16,7 +16,7 @@ use crate::error::ProjectionError;
 use autonomos_domain::{
     aggregates::{
         connection::ConnectionEvent,
-        feed::{FeedEvent, FeedState},
+        feed::{BatchHeader, FeedEvent, FeedState},
         identity::IdentityEvent,
         mapping::MappingEvent,
         ontology::OntologyEvent,
@@ -25,13 +25,15 @@ use autonomos_domain::{
     ids::{ConnectionId, FeedId},
     ontology::{Entity, Ontology},
 };
-use duckdb::Connection;
+use duckdb::{Connection, Transaction};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Rows and commits of a run: enough to pay for its statements, few enough to fit in memory.
 const RUN_ROWS: usize = 160_000;
 const RUN_COMMITS: usize = 64;
+/// Steps (a run, or a commit of its own) of a transaction.
+const TRANSACTION_STEPS: usize = 8;
 
 /// What an [`TenantDcl::apply`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,26 +90,37 @@ impl TenantDcl {
         Ok(())
     }
 
-    /// Applies commits in order, in one transaction with the checkpoint: all or nothing.
+    /// Applies commits in order: the rows and the checkpoint of a commit in one transaction, several
+    /// commits in each. What is at or below the checkpoint is left out. After a failure everything
+    /// before the commit that failed may be applied: the checkpoint says so.
     pub fn apply(&mut self, commits: &[OpenedCommit]) -> Result<Applied> {
-        let Some(last) = commits.last() else { return Ok(Applied::default()) };
-        let transaction = self.connection.unchecked_transaction()?;
+        let (checkpoint, _) = self.checkpoint()?;
         let db = Db(&self.connection);
+        let transaction = self.connection.unchecked_transaction()?;
         let state = match self.state.take() {
             Some(state) => state,
             None => State::load(db)?,
         };
-        let mut work = Work { db, state, run: Run::default(), rows: 0 };
-        work.times(commits)?;
-        for commit in commits {
+        let mut work = Work {
+            db,
+            transaction,
+            state,
+            run: Run::default(),
+            last: None,
+            steps: 0,
+            applied: Applied::default(),
+        };
+        for commit in commits.iter().filter(|commit| commit.position.sequence > checkpoint) {
             work.commit(commit)?;
+            work.last = Some((commit.position.sequence, commit.running_hash));
+            work.applied.commits += 1;
         }
         work.flush()?;
-        checkpoint_set(db, last.position.sequence, &last.running_hash)?;
-        let Work { state, rows, .. } = work;
+        work.save()?;
+        let Work { transaction, state, applied, .. } = work;
         transaction.commit()?;
         self.state = Some(state);
-        Ok(Applied { commits: commits.len() as u64, rows })
+        Ok(applied)
     }
 }
 
@@ -128,47 +141,68 @@ fn checkpoint_set(db: Db<'_>, sequence: u64, running_hash: &Hash) -> Result<()> 
     set_meta(db, "running_hash", &hex::encode(running_hash))
 }
 
-/// One transaction's work.
+/// Work under way: one transaction after the other.
 struct Work<'a> {
     db: Db<'a>,
+    transaction: Transaction<'a>,
     state: State,
     run: Run,
-    rows: u64,
+    /// The last commit that is done or in the run.
+    last: Option<(u64, Hash)>,
+    /// Steps since the transaction began.
+    steps: usize,
+    applied: Applied,
 }
 
 impl Work<'_> {
-    /// Notes the commits' times: their running maximum, so that a later commit is never earlier.
-    fn times(&mut self, commits: &[OpenedCommit]) -> Result<()> {
-        let mut rows = Vec::with_capacity(commits.len());
-        for commit in commits {
-            self.state.clock = self.state.clock.max(commit.recorded_at.timestamp_micros());
-            rows.push(format!("({}, make_timestamp({}))", commit.position.sequence, self.state.clock));
+    /// Writes the checkpoint: all of `last` is in.
+    fn save(&self) -> Result<()> {
+        let Some((sequence, hash)) = self.last else { return Ok(()) };
+        set_meta(self.db, "clock", &self.state.clock.to_string())?;
+        checkpoint_set(self.db, sequence, &hash)
+    }
+
+    /// Ends the run; and the transaction, if enough has been done in it: temporary tables give their
+    /// memory back at its end only.
+    fn pause(&mut self) -> Result<()> {
+        self.flush()?;
+        if self.steps >= TRANSACTION_STEPS {
+            self.save()?;
+            self.steps = 0;
+            self.db.batch("COMMIT; BEGIN TRANSACTION")?;
         }
-        for some in rows.chunks(1000) {
-            self.db.batch(&format!("INSERT INTO commit_times VALUES {}", some.join(", ")))?;
-        }
-        set_meta(self.db, "clock", &self.state.clock.to_string())
+        Ok(())
+    }
+
+    /// Notes the commit's time: the running maximum, so that a later commit is never earlier.
+    fn time(&mut self, commit: &OpenedCommit) -> Result<()> {
+        self.state.clock = self.state.clock.max(commit.recorded_at.timestamp_micros());
+        self.db.run(&format!(
+            "INSERT INTO commit_times VALUES ({}, make_timestamp({}))",
+            commit.position.sequence, self.state.clock
+        ))?;
+        Ok(())
     }
 
     fn commit(&mut self, commit: &OpenedCommit) -> Result<()> {
         let seq = commit.position.sequence as i64;
+        if let OpenedEvents::Feed(facts) = &commit.events
+            && let [FeedFact { event: FeedEvent::RecordsIngested { batch, state }, body }] = facts.as_slice()
+        {
+            return self.batch(commit, batch, state, body);
+        }
+        self.pause()?;
+        self.time(commit)?;
+        self.steps += 1;
         match &commit.events {
             OpenedEvents::Erased => Ok(()),
             OpenedEvents::Feed(facts) => self.feed(seq, FeedId(commit.aggregate_id), facts),
-            OpenedEvents::Mapping(events) => {
-                self.flush()?;
-                self.mapping(seq, FeedId(commit.aggregate_id), events)
-            }
+            OpenedEvents::Mapping(events) => self.mapping(seq, FeedId(commit.aggregate_id), events),
             OpenedEvents::Connection(events) => {
-                self.flush()?;
                 self.connection(seq, ConnectionId(commit.aggregate_id), events)
             }
-            OpenedEvents::Identity(events) => {
-                self.flush()?;
-                self.identity(seq, events)
-            }
+            OpenedEvents::Identity(events) => self.identity(seq, events),
             OpenedEvents::Ontology(events) => {
-                self.flush()?;
                 for OntologyEvent::OntologyRevised { ontology } in events {
                     self.ontology(seq, ontology)?;
                 }
@@ -177,70 +211,88 @@ impl Work<'_> {
         }
     }
 
+    /// A commit of one batch, as nearly all are: it joins the run, or the next one.
+    fn batch(
+        &mut self,
+        commit: &OpenedCommit,
+        header: &BatchHeader,
+        after: &FeedState,
+        body: &BatchBody,
+    ) -> Result<()> {
+        let seq = commit.position.sequence as i64;
+        let id = FeedId(commit.aggregate_id);
+        let known = self.state.find(id);
+        if known.is_none() {
+            self.pause()?;
+        }
+        let decoded = stage::decode(id, header, after.batches, body, 0)?;
+        if let (Some(feed), Some(decoded)) = (known, &decoded)
+            && !self.joins(feed, decoded)
+        {
+            self.pause()?;
+        }
+        self.time(commit)?;
+        let feed = self.state.feed(self.db, id, after.connection_id.0, &after.stream)?;
+        self.rejected(seq, feed, header)?;
+        match decoded {
+            Some(decoded) => self.stage(seq, feed, decoded),
+            None => Ok(()),
+        }
+    }
+
+    fn rejected(&self, seq: i64, feed: usize, header: &BatchHeader) -> Result<()> {
+        let entity = self.state.entity_of(feed).map(|entity| entity.name.clone());
+        quarantine::rejected(self.db, entity.as_deref(), &self.state.feeds[feed], seq, &header.rejected)
+    }
+
+    /// A commit of several events, or of one that concerns the whole feed: one after the other.
     fn feed(&mut self, seq: i64, id: FeedId, facts: &[FeedFact]) -> Result<()> {
         let mut offset = 0;
-        for (index, fact) in facts.iter().enumerate() {
+        for fact in facts {
             let FeedState { connection_id, stream, batches, schema_version, .. } = fact.event.state();
             let feed = self.state.feed(self.db, id, connection_id.0, stream)?;
             match &fact.event {
                 FeedEvent::RecordsIngested { batch, .. } => {
-                    if index > 0 {
-                        // Several batches of one commit follow one another.
-                        self.flush()?;
-                    }
-                    let entity = self.state.entity_of(feed).map(|entity| entity.name.clone());
-                    quarantine::rejected(
-                        self.db,
-                        entity.as_deref(),
-                        &self.state.feeds[feed],
-                        seq,
-                        &batch.rejected,
-                    )?;
-                    for decoded in stage::decode(&self.state, feed, batch, *batches, &fact.body, offset)? {
+                    self.rejected(seq, feed, batch)?;
+                    if let Some(decoded) = stage::decode(id, batch, *batches, &fact.body, offset)? {
                         offset += decoded.source_rows;
-                        self.gather(seq, decoded)?;
-                    }
-                    if index + 1 < facts.len() {
+                        self.stage(seq, feed, decoded)?;
                         self.flush()?;
                     }
                 }
                 FeedEvent::SnapshotStarted { .. } => {
-                    self.flush()?;
                     ingest::snapshot_start(self.db, &mut self.state, feed, seq)?;
                 }
                 FeedEvent::SnapshotCompleted { .. } => {
-                    self.flush()?;
                     self.snapshot_complete(seq, feed, *schema_version, *batches)?;
                     ingest::snapshot_end(self.db, &mut self.state, feed)?;
                 }
                 FeedEvent::SnapshotAbandoned { .. } => {
-                    self.flush()?;
                     ingest::snapshot_end(self.db, &mut self.state, feed)?;
                 }
-                FeedEvent::FeedClosed { .. } => {
-                    self.flush()?;
-                    self.feed_close(seq, feed)?;
-                }
+                FeedEvent::FeedClosed { .. } => self.feed_close(seq, feed)?,
             }
         }
         Ok(())
     }
 
-    /// Adds a batch to the run, ending the run first if it can not join.
-    fn gather(&mut self, seq: i64, batch: Decoded) -> Result<()> {
-        let counting = !batch.keyed && self.state.feeds[batch.feed].snapshot_from.is_some();
-        let full = self.run.rows + batch.rows() > RUN_ROWS || self.run.commits.len() >= RUN_COMMITS;
-        if (full && self.run.rows > 0) || !self.run.accepts(&batch, counting) {
-            self.flush()?;
-        }
-        self.rows += batch.rows() as u64;
-        self.run.stage(self.db, &mut self.state, seq, batch)
+    /// Whether a batch can join the run.
+    fn joins(&self, feed: usize, batch: &Decoded) -> bool {
+        let counting = !batch.keyed && self.state.feeds[feed].snapshot_from.is_some();
+        let room = self.run.rows + batch.rows() <= RUN_ROWS && self.run.commits.len() < RUN_COMMITS;
+        self.run.rows == 0 || (room && self.run.accepts(feed, batch, counting))
+    }
+
+    fn stage(&mut self, seq: i64, feed: usize, batch: Decoded) -> Result<()> {
+        self.applied.rows += batch.rows() as u64;
+        self.run.stage(self.db, &mut self.state, seq, feed, batch)
     }
 
     /// Applies what the run has gathered.
     fn flush(&mut self) -> Result<()> {
         let run = std::mem::take(&mut self.run);
         let Some(&last) = run.commits.last() else { return Ok(()) };
+        self.steps += 1 + run.rows / (RUN_ROWS / TRANSACTION_STEPS);
         let mut fresh = Vec::with_capacity(run.feeds.len());
         for staged in run.feeds.values() {
             fresh.push((staged, ingest::append_raw(self.db, &self.state, staged)?));
