@@ -761,6 +761,28 @@ const routes = [
       };
     },
   ],
+  [
+    "GET",
+    /^aam\/quarantine$/,
+    (_, query) =>
+      page(
+        [1, 2, 3].map((n) => ({
+          entity: "account",
+          connection_id: connections[0].id,
+          stream: "accounts",
+          record_id: randomUUID(),
+          row: n,
+          field: n === 3 ? null : "annual_revenue",
+          source_column: "AnnualRevenue",
+          value: `about ${n} million`,
+          code: "AOS-0421",
+          reason: "this is not a number",
+          since: at(900),
+          position: "p1",
+        })),
+        query,
+      ),
+  ],
   ["GET", /^dcl\/graph$/, () => graph()],
   [
     "GET",
@@ -778,8 +800,8 @@ const routes = [
     (_, query) =>
       page(
         [
-          { at: at(600), message: "Started by worker 1" },
-          { at: at(590), message: "3 streams read" },
+          { at: at(600), event: "TaskStarted", detail: { worker: "1" } },
+          { at: at(590), event: "TaskSucceeded", detail: {} },
         ],
         query,
       ),

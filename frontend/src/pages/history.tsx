@@ -1,10 +1,11 @@
-import { useInfiniteQuery, useMutation } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { History as HistoryIcon, ShieldCheck, X } from "lucide-react";
 import { useState } from "react";
 import * as calls from "@/api/calls";
 import { useGathered } from "@/api/events";
-import type { LogEvent } from "@/api/types";
+import { q } from "@/api/queries";
+import type { Actor, LogEvent } from "@/api/types";
 import { actorText, eventText } from "@/lib/events-text";
 import { count, humanize, shortId } from "@/lib/format";
 import { Button } from "@/ui/button";
@@ -31,6 +32,15 @@ const KINDS = [
 ];
 const everyEvent = () => true;
 
+/** Members by their e-mail; whoever has gone since, by id. */
+function useActorText(): (actor: Actor | undefined) => string {
+  const users = useQuery(q.users());
+  return (actor) => {
+    const id = typeof actor === "object" ? actor.id : undefined;
+    return users.data?.find((user) => user.id === id)?.email ?? actorText(actor);
+  };
+}
+
 export function History() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
@@ -48,6 +58,7 @@ export function History() {
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.meta?.next_cursor ?? undefined,
   });
+  const actorOf = useActorText();
   const [gathered, resetGathered] = useGathered(everyEvent);
   const list = history.data?.pages.flatMap((page) => page.data) ?? [];
   const chosen = list.find((event) => event.position === search.event);
@@ -128,7 +139,7 @@ export function History() {
                       <span className="block font-semibold break-words">{eventText(event)}</span>
                       <span className="block truncate text-xs text-muted">
                         {humanize(event.aggregate_type)} {shortId(event.aggregate_id)} ·{" "}
-                        {actorText(event.actor)}
+                        {actorOf(event.actor)}
                       </span>
                     </span>
                     <Time at={event.recorded_at} className="text-sm text-muted" />
@@ -160,6 +171,7 @@ export function History() {
 }
 
 function EventDrawer({ event, onClose }: { event: LogEvent | undefined; onClose: () => void }) {
+  const actorOf = useActorText();
   const [shown, setShown] = useState<LogEvent>();
   // The last one stays drawn while the drawer goes.
   if (event && event !== shown) setShown(event);
@@ -179,7 +191,7 @@ function EventDrawer({ event, onClose }: { event: LogEvent | undefined; onClose:
               [
                 "Who",
                 <span key="who" className="break-all">
-                  {actorText(body.actor)}
+                  {actorOf(body.actor)}
                 </span>,
               ],
               [

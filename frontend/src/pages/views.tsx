@@ -206,7 +206,10 @@ export function Views() {
           </>
         }
       />
-      {tabs.length > 1 ? (
+      {views.isPending ? (
+        // As high as the tabs to come.
+        <div className="mb-4 h-[2.8125rem] border-b border-line md:mb-6" />
+      ) : tabs.length > 1 ? (
         <TabLinks
           label="Entities"
           tabs={tabs.map((view) => ({

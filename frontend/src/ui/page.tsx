@@ -105,7 +105,7 @@ export function Freshness({ updatedAt, fetching }: { updatedAt: number; fetching
           ? "Connecting"
           : "Not live";
   return (
-    <span className="inline-flex items-center gap-2 text-xs font-semibold text-muted">
+    <span className="inline-flex min-h-5 items-center gap-2 text-xs font-semibold text-muted">
       <span className="hidden items-center gap-2 md:inline-flex">
         <span
           aria-hidden

@@ -1,5 +1,4 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { ArrowRight, ShieldCheck } from "lucide-react";
 import { q } from "@/api/queries";
 import { humanize } from "@/lib/format";
@@ -58,16 +57,6 @@ export default function Quarantine({ connectionId }: { connectionId: string }) {
             <p className="mt-1 text-muted">
               {item.reason} <span className="data">({item.code})</span>
             </p>
-            {item.entity && item.record_id ? (
-              <Link
-                to="/views/$entity"
-                params={{ entity: item.entity }}
-                search={{ row: item.record_id }}
-                className="inline-flex min-h-11 items-center font-bold text-accent-strong underline underline-offset-4 md:pointer-fine:min-h-8"
-              >
-                Its row
-              </Link>
-            ) : null}
           </li>
         ))}
       </ul>

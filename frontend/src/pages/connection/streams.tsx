@@ -351,13 +351,13 @@ function StreamRow({
             })
           }
         >
-          <option value="">Entity: found by matching</option>
+          <option value="">Found by matching</option>
           {entities.map((entity) => (
             <option key={entity} value={entity}>
               {humanize(entity)}
             </option>
           ))}
-          <option value="none">None: keep it raw</option>
+          <option value="none">None: keep raw</option>
         </Select>
         <Button
           small
