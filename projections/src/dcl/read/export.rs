@@ -99,6 +99,14 @@ fn rows_with_sources(view: &View) -> String {
             .collect::<Vec<_>>()
             .join(", ")
     };
+    // Named one by one: the tables of the past have a column more.
+    let known: String = view
+        .entity
+        .fields
+        .iter()
+        .filter(|field| view.has(&format!("f_{}", field.name)))
+        .map(|field| format!(", {}", value_column(&field.name)))
+        .collect();
     let source =
         "{'connection_id': CAST(f.connection_id AS VARCHAR), 'stream': f.stream, 'source_id': r.source_id}";
     let held = "coalesce(r.held, CAST([] AS VARCHAR[]))";
@@ -113,9 +121,9 @@ fn rows_with_sources(view: &View) -> String {
              CAST(to_json(list_sort(list_distinct(flatten(list({held}))))) AS VARCHAR) AS _held \
            FROM ({}) r JOIN feeds f ON f.feed = r.feed GROUP BY r.uid) g ON g.uid = m.uid",
         fields("r"),
-        view.records("*", "solo"),
+        view.records(&format!("uid, feed, source_id, held, \"from\"{known}"), "solo"),
         fields("m"),
-        view.merged("*", "true"),
+        view.merged(&format!("uid, \"from\"{known}"), "true"),
         view.records("uid, sid, \"first\", feed, source_id, held, \"from\"", "NOT solo"),
     )
 }
