@@ -2,7 +2,10 @@
 
 use crate::config::Config;
 use autonomos_commands::sync::{MappingSuggester, SuggestInput};
-use autonomos_domain::{mapping::MappingContent, matching::suggest};
+use autonomos_domain::{
+    mapping::MappingContent,
+    matching::{Similarity, suggest},
+};
 use std::sync::Arc;
 
 struct LocalMatcher;
@@ -16,4 +19,9 @@ impl MappingSuggester for LocalMatcher {
 /// The matcher that this configuration asks for.
 pub fn suggester(_config: &Config) -> Arc<dyn MappingSuggester> {
     Arc::new(LocalMatcher)
+}
+
+/// Likeness by meaning, for tables compared on the command line.
+pub(crate) fn similarity(_config: &Config) -> Option<Box<dyn Similarity>> {
+    None
 }

@@ -1,5 +1,8 @@
 //! How alike two names are.
 
+pub use super::words::expanded;
+
+use super::words::cut;
 use std::collections::BTreeSet;
 
 /// Tokens that systems put before every name and that say nothing.
@@ -39,7 +42,7 @@ pub fn tokens(name: &str) -> Vec<String> {
     if tokens.len() > 1 && tokens.last().is_some_and(|last| last == "c") {
         tokens.pop();
     }
-    tokens
+    tokens.into_iter().flat_map(|token| cut(&token).unwrap_or_else(|| vec![token])).collect()
 }
 
 fn push(tokens: &mut Vec<String>, current: &mut String) {
@@ -65,10 +68,14 @@ pub(super) fn token_similarity(left: &[String], right: &[String]) -> f64 {
     let winkler = strsim::jaro_winkler(&joined_left, &joined_right);
     let grams = cosine(&trigrams(&joined_left), &trigrams(&joined_right));
     let set = overlap(left, right);
+    let meaning = expanded(left) == expanded(right);
     let short = abbreviation(&joined_left, &joined_right).max(abbreviation(&joined_right, &joined_left));
     // Jaro-Winkler is generous with unrelated words; it counts above its usual noise alone.
     let winkler = ((winkler - 0.6) / 0.4).max(0.0);
-    (0.40 * set + 0.30 * grams + 0.30 * winkler).max(0.85 * short).min(0.97)
+    (0.40 * set + 0.30 * grams + 0.30 * winkler)
+        .max(0.85 * short)
+        .max(if meaning { 0.96 } else { 0.0 })
+        .min(0.97)
 }
 
 /// Share of tokens that both have, by the longer list; a token counts as itself or as its stem.
@@ -114,11 +121,15 @@ mod tests {
     fn names_split_into_tokens() {
         for (name, expected) in [
             ("NumberOfEmployees", vec!["number", "of", "employees"]),
-            ("hs_lastmodifieddate", vec!["lastmodifieddate"]),
+            ("hs_lastmodifieddate", vec!["last", "modified", "date"]),
             ("address1_line1", vec!["address", "1", "line", "1"]),
             ("HTTPStatus", vec!["http", "status"]),
             ("Annual Revenue (USD)", vec!["annual", "revenue", "usd"]),
             ("Region__c", vec!["region"]),
+            ("numberofemployees", vec!["number", "of", "employees"]),
+            ("parentcustomerid", vec!["parent", "customer", "id"]),
+            ("telephone1", vec!["telephone", "1"]),
+            ("online", vec!["online"]),
         ] {
             assert_eq!(tokens(name), expected, "{name}");
         }

@@ -1,21 +1,18 @@
 //! The first mapping of a stream: its entity, then its fields one to one.
 
 use super::{
+    Similarity,
+    learn::logistic,
+    meaning::{column_text, field_text},
     names::{token_similarity, tokens},
     values::{Fit, fit},
 };
 use crate::{
-    drift::profile::StreamProfile,
+    drift::profile::{FieldProfile, StreamProfile},
     mapping::{Evidence, MappingContent, MappingField, MappingOrigin, Transform},
     ontology::{Entity, Ontology, OntologyField, Semantic},
     schema::{Field, StreamShape},
 };
-
-/// Likeness of texts by meaning, 0 to 1: an embedding model, where there is one.
-pub trait Similarity {
-    /// Of a column (its name and samples) and a field (its name and description).
-    fn of(&self, column: &str, field: &str) -> Option<f64>;
-}
 
 /// One possible line of a mapping.
 #[derive(Debug, Clone)]
@@ -46,15 +43,10 @@ pub fn suggest(
     let chosen = entity.and_then(|name| ontology.entity(name));
     let candidates: Vec<&Entity> =
         chosen.map_or_else(|| ontology.entities.iter().collect(), |only| vec![only]);
-    let best = candidates
+    let best = ranked(stream, shape, profile, &candidates, meaning)
         .into_iter()
-        .map(|candidate| {
-            let lines = lines(stream, shape, profile, candidate, meaning);
-            let sure =
-                if chosen.is_some() { 1.0 } else { entity_probability(stream, shape, candidate, &lines) };
-            (candidate, lines, sure)
-        })
-        .max_by(|left, right| left.2.total_cmp(&right.2).then_with(|| right.0.name.cmp(&left.0.name)));
+        .map(|(candidate, lines, sure)| (candidate, lines, if chosen.is_some() { 1.0 } else { sure }))
+        .next();
     let Some((entity, lines, sure)) = best.filter(|(.., sure)| *sure >= ASK_FROM) else {
         return raw;
     };
@@ -75,8 +67,78 @@ pub fn suggest(
     MappingContent { entity: Some(entity.name.clone()), key: shape.primary_key.clone(), fields }
 }
 
-/// Columns to fields of one entity, one to one, surest first.
-fn lines(
+/// All fields of all entities that a column may be, as `entity.field`, most probable first.
+pub fn candidates(
+    stream: &str,
+    shape: &StreamShape,
+    profile: &StreamProfile,
+    ontology: &Ontology,
+    meaning: Option<&dyn Similarity>,
+) -> Vec<Suggestion> {
+    let entities: Vec<&Entity> = ontology.entities.iter().collect();
+    let ranked = ranked(stream, shape, profile, &entities, meaning);
+    let all: f64 = ranked.iter().map(|(.., sure)| sure).sum();
+    let mut found: Vec<Suggestion> = Vec::new();
+    for (entity, lines, sure) in &ranked {
+        // A stream is of one entity: what speaks for another speaks against this one.
+        let share = sure / all.max(1.0);
+        let mut others = pairs(stream, shape, profile, entity, meaning);
+        others.retain(|pair| {
+            !lines.iter().any(|line| line.source == pair.source && line.target == pair.target)
+        });
+        for other in &mut others {
+            other.probability *= 0.5;
+        }
+        for pair in lines.iter().cloned().chain(others) {
+            found.push(Suggestion {
+                target: format!("{}.{}", entity.name, pair.target),
+                probability: pair.probability * share,
+                ..pair
+            });
+        }
+    }
+    found.retain(|pair| pair.probability >= 0.01);
+    found.sort_by(|left, right| {
+        right
+            .probability
+            .total_cmp(&left.probability)
+            .then_with(|| left.source.cmp(&right.source))
+            .then_with(|| left.target.cmp(&right.target))
+    });
+    found
+}
+
+/// Entities with the lines a stream has to them, surest first. Meaning is asked for the few that
+/// names and values leave.
+fn ranked<'a>(
+    stream: &str,
+    shape: &StreamShape,
+    profile: &StreamProfile,
+    entities: &[&'a Entity],
+    meaning: Option<&dyn Similarity>,
+) -> Vec<(&'a Entity, Vec<Suggestion>, f64)> {
+    const ASKED: usize = 3;
+    let judge = |entity: &'a Entity, meaning: Option<&dyn Similarity>| {
+        let lines = lines(stream, shape, profile, entity, meaning);
+        let sure = entity_probability(stream, shape, entity, &lines);
+        (entity, lines, sure)
+    };
+    let sort = |found: &mut Vec<(&'a Entity, Vec<Suggestion>, f64)>| {
+        found.sort_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.name.cmp(&right.0.name)));
+    };
+    let mut found: Vec<_> = entities.iter().map(|entity| judge(entity, None)).collect();
+    sort(&mut found);
+    if meaning.is_some() {
+        for candidate in found.iter_mut().take(ASKED) {
+            *candidate = judge(candidate.0, meaning);
+        }
+        sort(&mut found);
+    }
+    found
+}
+
+/// All columns against all fields of one entity, the likeliest first.
+fn pairs(
     stream: &str,
     shape: &StreamShape,
     profile: &StreamProfile,
@@ -84,19 +146,26 @@ fn lines(
     meaning: Option<&dyn Similarity>,
 ) -> Vec<Suggestion> {
     let subject = [entity.name.as_str(), entity.plural.as_str(), stream];
+    let empty = FieldProfile::default();
+    let values_of = |column: &Field| profile.fields.get(&column.name).unwrap_or(&empty);
+    let meant = meaning.and_then(|meaning| {
+        let columns: Vec<String> =
+            shape.fields.iter().map(|column| column_text(column, values_of(column))).collect();
+        let fields: Vec<String> = entity.fields.iter().map(|field| field_text(entity, field)).collect();
+        Some((meaning, meaning.matrix(&columns, &fields)?))
+    });
     let mut pairs: Vec<Suggestion> = Vec::new();
-    for column in &shape.fields {
-        let empty = crate::drift::profile::FieldProfile::default();
-        let values = profile.fields.get(&column.name).unwrap_or(&empty);
+    for (row, column) in shape.fields.iter().enumerate() {
         let own_key = shape.primary_key.len() == 1 && shape.primary_key[0] == column.name;
-        for field in &entity.fields {
+        for (at, field) in entity.fields.iter().enumerate() {
             // A record's own key tells it apart in its source; it is nothing else.
             if own_key && field.semantic != Semantic::Identifier {
                 continue;
             }
-            let fit = fit(column, values, field);
-            let pair = score(column, field, entity, &subject, &fit, meaning);
-            if pair.probability >= 0.30 {
+            let fit = fit(column, values_of(column), field);
+            let meant = meant.as_ref().map(|(meaning, matrix)| (*meaning, matrix[row][at]));
+            let pair = score(column, field, &subject, &fit, meant);
+            if pair.probability >= 0.02 {
                 pairs.push(pair);
             }
         }
@@ -109,6 +178,19 @@ fn lines(
             .then_with(|| left.target.cmp(&right.target))
             .then_with(|| left.source.cmp(&right.source))
     });
+    pairs
+}
+
+/// Columns to fields of one entity, one to one, surest first.
+fn lines(
+    stream: &str,
+    shape: &StreamShape,
+    profile: &StreamProfile,
+    entity: &Entity,
+    meaning: Option<&dyn Similarity>,
+) -> Vec<Suggestion> {
+    let mut pairs = pairs(stream, shape, profile, entity, meaning);
+    pairs.retain(|pair| pair.probability >= 0.30);
     let mut taken: Vec<Suggestion> = Vec::new();
     for index in 0..pairs.len() {
         let pair = &pairs[index];
@@ -173,10 +255,9 @@ fn derive_domain(lines: &mut Vec<Suggestion>, shape: &StreamShape, profile: &Str
 fn score(
     column: &Field,
     field: &OntologyField,
-    entity: &Entity,
     subject: &[&str],
     fit: &Fit,
-    meaning: Option<&dyn Similarity>,
+    meant: Option<(&dyn Similarity, f64)>,
 ) -> Suggestion {
     let source = tokens(&column.name);
     let bare = without_subject(&source, subject);
@@ -187,8 +268,6 @@ fn score(
             token_similarity(&source, &target).max(0.98 * token_similarity(&bare, &target))
         })
         .fold(0.0_f64, f64::max);
-    let field_text = format!("{} {}; {}", entity.name, field.name.replace('_', " "), field.description);
-    let meant = meaning.and_then(|meaning| meaning.of(&column.name, &field_text));
     let mut evidence = vec![
         Evidence {
             signal: "name".to_owned(),
@@ -200,14 +279,14 @@ fn score(
     let mut probability = if name >= 0.979 {
         0.99
     } else {
-        let lift = meant.map_or(0.0, |meant| 3.0 * (meant - 0.45));
+        let lift = meant.map_or(0.0, |(meaning, meant)| 3.0 * meaning.trust() * (meant - 0.45));
         logistic(-6.2 + 8.4 * name + 3.0 * (fit.score - 0.5) + lift)
     };
-    if let Some(meant) = meant {
+    if let Some((meaning, meant)) = meant {
         evidence.push(Evidence {
             signal: "embedding".to_owned(),
             score: meant,
-            detail: "likeness of the texts by meaning".to_owned(),
+            detail: format!("likeness by meaning, by {}", meaning.name()),
         });
     }
     // Values that cannot be the field forbid it, whatever it is called.
@@ -254,8 +333,4 @@ fn entity_probability(stream: &str, shape: &StreamShape, entity: &Entity, lines:
     // Half a dozen fields in place speak for themselves; a name alone does not.
     let weight = (sure / 6.0).min(1.0);
     logistic(-4.2 + 4.6 * name + 4.0 * covered + 1.6 * weight)
-}
-
-fn logistic(value: f64) -> f64 {
-    1.0 / (1.0 + (-value).exp())
 }

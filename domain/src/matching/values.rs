@@ -209,6 +209,14 @@ fn text(shares: &Shares<'_>, field: &OntologyField) -> Fit {
         {
             Fit::new(0.05, Transform::Copy, "values that name no kind")
         }
+        Semantic::Reference => {
+            let spaced = samples.iter().filter(|value| value.trim().contains(' ')).count();
+            let names = spaced as f64 / samples.len().max(1) as f64;
+            if names > 0.4 || email > 0.2 || url > 0.2 || mostly_time {
+                return Fit::new(0.2, Transform::Copy, "values that are no ids");
+            }
+            Fit::new(0.6, Transform::Copy, "values that may be ids")
+        }
         Semantic::Currency => {
             let code =
                 |value: &String| value.len() == 3 && value.chars().all(|letter| letter.is_ascii_uppercase());
