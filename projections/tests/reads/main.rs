@@ -4,4 +4,5 @@ mod error_pages;
 mod read_models;
 mod runtime;
 mod views;
+mod views_from_log;
 mod world;

@@ -13,11 +13,15 @@ use crate::{
     error::ProjectionError,
 };
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Int64Array, RecordBatch,
+        StringArray, TimestampMicrosecondArray,
+    },
     compute::BatchCoalescer,
+    datatypes::{Date32Type, Decimal128Type, Int64Type, TimestampMicrosecondType},
     ipc::writer::StreamWriter,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use autonomos_domain::ontology::CanonicalType;
 use bytes::Bytes;
 use parquet::{
@@ -279,7 +283,7 @@ impl Sink {
                 }
                 pieces.write_all(text.as_bytes()).map_err(failed)
             }
-            Self::Arrow(writer) => writer.write(batch).map_err(failed),
+            Self::Arrow(writer) => writer.write(&same_bytes(batch)?).map_err(failed),
             Self::Parquet(writer) => writer.write(batch).map_err(failed),
         }
     }
@@ -291,6 +295,38 @@ impl Sink {
             Self::Parquet(writer) => writer.close().map(drop).map_err(failed),
         }
     }
+}
+
+/// The batch with its arrays made anew from their values: what lies under a null is whatever the
+/// engine's memory held, and would be written too.
+fn same_bytes(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(anew).collect::<Result<_>>()?;
+    RecordBatch::try_new(batch.schema(), columns).map_err(failed)
+}
+
+fn anew(column: &ArrayRef) -> Result<ArrayRef> {
+    let kind = column.data_type();
+    Ok(match kind {
+        DataType::Utf8 => Arc::new(column.as_string::<i32>().iter().collect::<StringArray>()),
+        DataType::Boolean => Arc::new(column.as_boolean().iter().collect::<BooleanArray>()),
+        DataType::Int64 => Arc::new(column.as_primitive::<Int64Type>().iter().collect::<Int64Array>()),
+        DataType::Date32 => Arc::new(column.as_primitive::<Date32Type>().iter().collect::<Date32Array>()),
+        DataType::Decimal128(..) => Arc::new(
+            column
+                .as_primitive::<Decimal128Type>()
+                .iter()
+                .collect::<Decimal128Array>()
+                .with_data_type(kind.clone()),
+        ),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Arc::new(
+            column
+                .as_primitive::<TimestampMicrosecondType>()
+                .iter()
+                .collect::<TimestampMicrosecondArray>()
+                .with_data_type(kind.clone()),
+        ),
+        other => return Err(ProjectionError::Export(format!("a column has the unexpected type {other}"))),
+    })
 }
 
 /// A text column's value.
