@@ -439,7 +439,10 @@ fn schemas_number_new_shapes_and_go_back_to_known_ones() {
         Ok(vec![resolved(1, DriftStatus::Accepted)]),
     );
     check::<StreamSchema>(&given_back, resolve(DriftStatus::Accepted), Err("no such open drift"));
-    check::<StreamSchema>(&given, resolve(DriftStatus::Open), Err("`/status` is not valid"));
+    // Open already: nothing to do. Taken back after it was put right: open again.
+    check::<StreamSchema>(&given, resolve(DriftStatus::Open), Ok(vec![]));
+    let repaired = [given.clone(), vec![resolved(1, DriftStatus::Repaired)]].concat();
+    check::<StreamSchema>(&repaired, resolve(DriftStatus::Open), Ok(vec![resolved(1, DriftStatus::Open)]));
     let wide: Vec<String> = (0..10_001).map(|index| format!("c{index}")).collect();
     let wide: Vec<&str> = wide.iter().map(String::as_str).collect();
     check::<StreamSchema>(&[], record('d', &wide, vec![]), Err("columns of a stream would be `10001`"));
