@@ -81,6 +81,15 @@ export const q = {
     }),
   repairs: (query: { status?: string; connection_id?: string; limit?: number }) =>
     queryOptions({ queryKey: ["repairs", query], queryFn: () => calls.repairs.list(query) }),
+  /** How many wait for a person: a number that may change at any time, unlike the list. */
+  repairsWaiting: () =>
+    queryOptions({
+      queryKey: ["repairs-waiting"],
+      queryFn: async () => {
+        const page = await calls.repairs.list({ status: "pending_review", limit: 100 });
+        return { count: page.data.length, more: Boolean(page.meta?.next_cursor) };
+      },
+    }),
   repair: (id: string) =>
     queryOptions({ queryKey: ["repairs", id], queryFn: () => calls.repairs.get(id) }),
   quarantine: (connectionId: string) =>
@@ -143,7 +152,7 @@ const STALE: Record<string, QueryKey[]> = {
   feed: [["views"], ["quarantine"]],
   sync: [["syncs"], ["connections"]],
   "stream-schema": [["schemas"], ["drift"]],
-  mapping: [["mappings"], ["graph"], ["views"], ["quarantine"]],
+  mapping: [["mappings"], ["graph"], ["views"], ["quarantine"], ["repairs-waiting"]],
   ontology: [["ontology"], ["views"]],
   identity: [["views"]],
   task: [["tasks"]],
@@ -157,6 +166,8 @@ export function followEvents(client: QueryClient): () => void {
     // Sessions come and go with every refresh; no list shows them.
     if (event.type.startsWith("Session")) return;
     for (const key of STALE[event.aggregate_type] ?? []) stale.add(JSON.stringify(key));
+    if (typeof event.payload?.repair_id === "string")
+      stale.add(JSON.stringify(["repairs", event.payload.repair_id]));
     if (timer !== null || stale.size === 0) return;
     timer = setTimeout(() => {
       timer = null;

@@ -219,7 +219,10 @@ export interface Repair {
   drift_id?: string;
   status: string;
   confidence: number;
+  /** The mapping as it would become, or became. */
   proposal: { changes: RepairChange[]; mapping?: MappingContent | null };
+  /** The mapping in force when it was proposed. */
+  before?: MappingContent | null;
   drifts?: Partial<Drift>[];
   created_at: string;
   decided_at?: string | null;

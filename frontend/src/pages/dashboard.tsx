@@ -11,25 +11,26 @@ import {
   type LucideIcon,
 } from "lucide-react";
 import type { ReactNode } from "react";
-import { useLive } from "@/api/events";
+import { useGathered, useLive } from "@/api/events";
 import { q } from "@/api/queries";
-import type { Connection, Repair, Sync } from "@/api/types";
+import type { Connection, LogEvent, Repair, Sync } from "@/api/types";
 import { count, humanize, percent, shortCount } from "@/lib/format";
 import { buttonClass } from "@/ui/button";
 import { cx } from "@/ui/cx";
 import { Card, CardHead, Empty, Skeleton, SkeletonRows, Status, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
-import { Freshness, PageHead } from "@/ui/page";
+import { Freshness, NewItems, PageHead } from "@/ui/page";
 import { EventLine } from "./event-row";
 import { repairTitle } from "./repairs/title";
 
 export function Dashboard() {
   const views = useQuery(q.views());
   const connections = useQuery(q.connections());
-  const pending = useQuery(q.repairs({ status: "pending_review", limit: 100 }));
+  const waiting = useQuery(q.repairsWaiting());
+  const pending = useQuery(q.repairs({ status: "pending_review", limit: 5 }));
   const drift = useQuery(q.drift({ status: "open", limit: 1000 }));
   const syncs = useQuery(q.syncs(undefined, 6));
-  const newest = Math.max(views.dataUpdatedAt, connections.dataUpdatedAt, pending.dataUpdatedAt);
+  const newest = Math.max(views.dataUpdatedAt, connections.dataUpdatedAt, waiting.dataUpdatedAt);
 
   if (connections.data?.length === 0) return <Welcome />;
   const rows = views.data?.reduce((sum, view) => sum + view.rows, 0);
@@ -77,18 +78,14 @@ export function Dashboard() {
           tone="agent"
           icon={Wrench}
           label="Repairs to review"
-          value={pending.data?.data.length}
-          more={Boolean(pending.data?.meta?.next_cursor)}
-          query={pending}
+          value={waiting.data?.count}
+          more={waiting.data?.more}
+          query={waiting}
           link={{ to: "/repairs", search: { status: "pending_review" } }}
           note={
-            pending.data
-              ? pending.data.data.length
-                ? "waiting for you"
-                : "nothing waits"
-              : undefined
+            waiting.data ? (waiting.data.count ? "waiting for you" : "nothing waits") : undefined
           }
-          alarm={Boolean(pending.data?.data.length)}
+          alarm={Boolean(waiting.data?.count)}
         />
         <Figure
           tone="agent"
@@ -314,10 +311,20 @@ function RecentSyncs({
   );
 }
 
+const isProposal = (event: LogEvent) => event.type === "RepairProposed";
+
 function OpenRepairs({ query }: { query: UseQueryResult<{ data: Repair[] }> }) {
+  const [gathered, resetGathered] = useGathered(isProposal);
   return (
     <Card aria-labelledby="open-repairs">
       <CardHead title="Waiting for you" id="open-repairs">
+        <NewItems
+          count={gathered}
+          onShow={() => {
+            resetGathered();
+            void query.refetch();
+          }}
+        />
         <More link={{ to: "/repairs", search: { status: "all" } }}>All repairs</More>
       </CardHead>
       {query.isPending ? (
@@ -330,7 +337,7 @@ function OpenRepairs({ query }: { query: UseQueryResult<{ data: Repair[] }> }) {
         </p>
       ) : (
         <ul className="p-2 md:px-4 md:pb-4">
-          {query.data.data.slice(0, 5).map((repair) => (
+          {query.data.data.map((repair) => (
             <li key={repair.id}>
               <Link
                 to="/repairs"

@@ -77,13 +77,9 @@ export function AppShell() {
     },
   });
 
-  const pending = useQuery({
-    ...q.repairs({ status: "pending_review", limit: 100 }),
-    enabled: Boolean(tenantId),
-  });
-  const waiting = pending.data?.data.length ?? 0;
-  const badges: Partial<Record<NavItem["to"], string>> = waiting
-    ? { "/repairs": pending.data?.meta?.next_cursor ? `${waiting}+` : String(waiting) }
+  const waiting = useQuery({ ...q.repairsWaiting(), enabled: Boolean(tenantId) });
+  const badges: Partial<Record<NavItem["to"], string>> = waiting.data?.count
+    ? { "/repairs": `${waiting.data.count}${waiting.data.more ? "+" : ""}` }
     : {};
 
   if (!held) return null;

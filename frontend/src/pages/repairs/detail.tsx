@@ -16,7 +16,15 @@ import { useState } from "react";
 import { toast } from "sonner";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
-import type { Drift, DriftSide, MappingContent, Overlap, Repair, RepairChange } from "@/api/types";
+import type {
+  Drift,
+  DriftSide,
+  MappingContent,
+  MappingField,
+  Overlap,
+  Repair,
+  RepairChange,
+} from "@/api/types";
 import { count, driftKind, humanize, percent, shortId } from "@/lib/format";
 import { useDraft } from "@/lib/hooks";
 import { transformText } from "@/lib/transform";
@@ -55,6 +63,7 @@ export function RepairDetail({ id }: { id: string }) {
       clearDraft();
       setEditing(false);
       void client.invalidateQueries({ queryKey: ["repairs"] });
+      void client.invalidateQueries({ queryKey: ["repairs-waiting"] });
       void client.invalidateQueries({ queryKey: ["drift"] });
       void client.invalidateQueries({ queryKey: ["mappings"] });
       toast.success(DONE[decision], {
@@ -138,6 +147,7 @@ export function RepairDetail({ id }: { id: string }) {
             key={`${change.drift_id} ${index}`}
             change={change}
             drift={driftOf(data, change)}
+            feeds={targetsOf(data, change)}
           />
         ))}
         {driftsWithoutChange(data).map((drift, index) => (
@@ -232,6 +242,18 @@ export function RepairDetail({ id }: { id: string }) {
   );
 }
 
+/** The fields that read the changed column: what waits, or would be wrong. */
+function targetsOf(repair: Repair, change: RepairChange): string[] {
+  const lines = repair.before?.fields ?? repair.proposal.mapping?.fields ?? [];
+  const reads = (line: MappingField) => {
+    const columns = [line.source, ...(line.also ?? [])];
+    return (
+      columns.includes(change.old_source) || columns.some((one) => change.new_sources.includes(one))
+    );
+  };
+  return lines.filter(reads).map((line) => line.target);
+}
+
 /** The drift a change answers: by id, or by place where the answer leaves ids out. */
 function driftOf(repair: Repair, change: RepairChange): Partial<Drift> | undefined {
   const byId = repair.drifts?.find((drift) => drift.id === change.drift_id);
@@ -247,7 +269,15 @@ function driftsWithoutChange(repair: Repair): Partial<Drift>[] {
   return repair.drifts?.filter((drift) => !answered.has(drift)) ?? [];
 }
 
-function Change({ change, drift }: { change: RepairChange; drift: Partial<Drift> | undefined }) {
+function Change({
+  change,
+  drift,
+  feeds,
+}: {
+  change: RepairChange;
+  drift: Partial<Drift> | undefined;
+  feeds: string[];
+}) {
   const target = change.new_sources.join(" + ");
   return (
     <section aria-label={`${change.old_source} becomes ${target}`}>
@@ -263,6 +293,11 @@ function Change({ change, drift }: { change: RepairChange; drift: Partial<Drift>
         </h3>
         <p className="data font-semibold">{percent(change.probability)}</p>
       </div>
+      {feeds.length > 0 ? (
+        <p className="mb-3 text-sm text-muted">
+          Feeds <span className="font-bold text-entity">{feeds.map(humanize).join(", ")}</span>
+        </p>
+      ) : null}
       <BeforeAfter before={drift?.before} after={drift?.after} />
       <div className="mt-4 grid gap-x-8 gap-y-3 md:grid-cols-2">
         <div>
