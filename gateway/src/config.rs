@@ -28,6 +28,8 @@ pub struct Config {
     pub body_max_bytes: usize,
     /// Requests a tenant may make in a minute.
     pub rate_limit_per_minute: u32,
+    /// Requests an address may make in a minute without being signed in: registration, sign-in.
+    pub anonymous_rate_limit_per_minute: u32,
     /// Tasks that run at a time.
     pub task_concurrency: usize,
     /// Memory of one open tenant's views, MB.
@@ -57,6 +59,7 @@ impl Default for Config {
             upload_quota_bytes: 20 * 1024 * 1024 * 1024,
             body_max_bytes: 4 * 1024 * 1024,
             rate_limit_per_minute: 6_000,
+            anonymous_rate_limit_per_minute: 300,
             task_concurrency: 4,
             dcl_memory_mb: 200,
             dcl_open_tenants: 8,

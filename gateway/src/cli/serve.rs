@@ -4,7 +4,7 @@ use super::output;
 use crate::{
     config::Config,
     error::GatewayError,
-    http::{events::Tickets, router, state::App},
+    http::{router, state::App},
     platform::Platform,
 };
 use serde_json::json;
@@ -38,12 +38,7 @@ where
     let address = listener.local_addr().map_err(|source| GatewayError::Listen { address: listen, source })?;
     let platform = Arc::new(Platform::open(&config).await?);
     let stopping = CancellationToken::new();
-    let app = App {
-        platform: Arc::clone(&platform),
-        config: Arc::new(config),
-        tickets: Tickets::default(),
-        stopping: stopping.clone(),
-    };
+    let app = App::new(Arc::clone(&platform), config, stopping.clone());
     let service = router(app.clone());
     let graceful = stopping.clone();
     let server = tokio::spawn(async move {

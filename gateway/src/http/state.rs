@@ -1,9 +1,12 @@
 //! What every handler shares.
 
-use super::events::Tickets;
+use super::{events::Tickets, idempotency::Answers, limits::RateLimits};
 use crate::{config::Config, platform::Platform};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+/// Syncs of one connection are requested one at a time; connections share this many locks.
+const REQUEST_LOCKS: usize = 64;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -13,4 +16,25 @@ pub struct App {
     pub tickets: Tickets,
     /// Cancelled when the server ends: streams that never end of themselves end then.
     pub stopping: CancellationToken,
+    pub(super) limits: Arc<RateLimits>,
+    pub(super) answers: Answers,
+    pub(super) request_locks: Arc<Vec<tokio::sync::Mutex<()>>>,
+    /// One verification of the log at a time: it reads much.
+    pub(super) verifying: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl App {
+    pub fn new(platform: Arc<Platform>, config: Config, stopping: CancellationToken) -> Self {
+        let limits = RateLimits::new(&config);
+        Self {
+            platform,
+            config: Arc::new(config),
+            tickets: Tickets::default(),
+            stopping,
+            limits: Arc::new(limits),
+            answers: Answers::default(),
+            request_locks: Arc::new((0..REQUEST_LOCKS).map(|_| tokio::sync::Mutex::default()).collect()),
+            verifying: Arc::default(),
+        }
+    }
 }

@@ -1,0 +1,249 @@
+//! What handlers take from a request. Each refuses what is wrong with a problem document that says
+//! which part of the request it is about.
+
+use super::{idempotency::Keyed, identity::Caller, problem::ApiError, problem::FieldProblem, state::App};
+use autonomos_commands::execute::CommandContext;
+use autonomos_domain::ids::CommandId;
+use axum::{
+    RequestPartsExt,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+
+/// Longest query string, bytes.
+const QUERY_BYTES: usize = 16 * 1024;
+
+/// Reads a request's body up to a limit; the same error for a length that was announced and for one
+/// that was only found out.
+pub(super) async fn buffered(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "AOS-0508",
+            format!("the body has more than {limit} bytes; files go to `POST /api/v1/uploads`"),
+        )
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+            too_large()
+        } else {
+            ApiError::new(StatusCode::BAD_REQUEST, "AOS-0509", "the body broke off before its end")
+        }
+    })
+}
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        is_json(&parts.headers)?;
+        let bytes = buffered(&parts.headers, body, app.config.body_max_bytes).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let bytes = buffered(&parts.headers, body, app.config.body_max_bytes).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        is_json(&parts.headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok(());
+    }
+    let said: String = value.chars().take(80).collect();
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "AOS-0507",
+        format!("the content type is `{said}`, and `application/json` is expected"),
+    ))
+}
+
+/// Reads JSON; an error names the place as a JSON pointer.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let inner = error.into_inner();
+        if inner.is_data() {
+            return ApiError::invalid(pointer, without_place(&inner));
+        }
+        not_json(&inner)
+    })?;
+    json.end().map_err(|error| not_json(&error))?;
+    Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "AOS-0506", format!("the body is not JSON: {error}"))
+}
+
+/// serde_json adds line and column, which the pointer says better.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// Query parameters.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        if parts.uri.query().is_some_and(|query| query.len() > QUERY_BYTES) {
+            let message = format!("the query string has more than {QUERY_BYTES} bytes");
+            return Err(ApiError::new(StatusCode::URI_TOO_LONG, "AOS-0514", message));
+        }
+        let query = parts.extract::<axum::extract::Query<T>>().await;
+        query.map(|query| Self(query.0)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text).to_owned();
+            let name = message.split(':').next().filter(|name| !name.contains(' ')).unwrap_or_default();
+            ApiError::invalid(format!("?{name}"), message.clone())
+        })
+    }
+}
+
+/// Parts of the path. What is no id is the id of nothing: 404.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        let path = parts.extract::<axum::extract::Path<T>>().await;
+        path.map(|path| Self(path.0)).map_err(|_| {
+            ApiError::new(StatusCode::NOT_FOUND, "AOS-0504", "the path names nothing: an id in it is not one")
+        })
+    }
+}
+
+/// The command a request asks for: with an `Idempotency-Key`, its id follows from the key, so that
+/// a repetition is recognised in the log itself, whichever node or process gets it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Command {
+    keyed: Option<Keyed>,
+}
+
+impl Command {
+    pub(super) fn context(&self, caller: &Caller) -> CommandContext {
+        match &self.keyed {
+            Some(keyed) => caller.0.context(keyed.command_id, Some(keyed.request_hash.clone())),
+            None => caller.0.context(CommandId::random(), None),
+        }
+    }
+}
+
+impl FromRequestParts<App> for Command {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        Ok(Self { keyed: parts.extensions.get::<Keyed>().cloned() })
+    }
+}
+
+/// Refuses a text that is too long or empty.
+pub(super) fn bounded(pointer: &str, text: &str, most: usize) -> Result<(), ApiError> {
+    if text.trim().is_empty() {
+        return Err(ApiError::invalid(pointer, "a text is expected"));
+    }
+    if text.len() > most {
+        return Err(ApiError::invalid(pointer, format!("it has more than {most} bytes")));
+    }
+    Ok(())
+}
+
+/// 422 about several fields at once.
+pub(super) fn invalid_fields(errors: Vec<FieldProblem>) -> Result<(), ApiError> {
+    let Some(first) = errors.first() else {
+        return Ok(());
+    };
+    let mut problem = ApiError::invalid(first.pointer.clone(), first.message.clone());
+    problem.errors = errors;
+    Err(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        #[expect(dead_code, reason = "only its type matters")]
+        source: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Lines {
+        #[expect(dead_code, reason = "only its type matters")]
+        lines: Vec<Line>,
+    }
+
+    /// Status, code, and pointer of the refusal.
+    fn check(body: &str, expect: (u16, &str, &str)) {
+        let error = parse::<Lines>(body.as_bytes()).expect_err(body);
+        let pointer = error.errors.first().map(|field| field.pointer.clone()).unwrap_or_default();
+        assert_eq!((error.status.as_u16(), error.code, pointer.as_str()), expect, "{body}: {}", error.detail);
+    }
+
+    #[test]
+    fn a_refused_body_says_where_and_how() {
+        check("{", (400, "AOS-0506", ""));
+        check("", (400, "AOS-0506", ""));
+        check(r#"{"lines": []} x"#, (400, "AOS-0506", ""));
+        check(r#"{"lines": 1}"#, (422, "AOS-0501", "/lines"));
+        check(r#"{"lines": [{"source": "a"}, {"source": 5}]}"#, (422, "AOS-0501", "/lines/1/source"));
+        check(r#"{"lines": [{"source": "a", "b/c": 1}]}"#, (422, "AOS-0501", "/lines/0/b~1c"));
+        check("{}", (422, "AOS-0501", ""));
+    }
+}
