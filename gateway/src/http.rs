@@ -1,21 +1,38 @@
 //! HTTP: the routes, the layers around them, and the OpenAPI document made from both.
 
 mod auth;
+mod connections;
+mod document;
+mod drift;
 pub mod events;
+mod exports;
+mod extract;
+mod graph;
+mod history;
+mod idempotency;
 mod identity;
 mod layers;
+mod limits;
+mod mappings;
+mod matches;
+mod ops;
 mod problem;
+mod quarantine;
+mod query;
+mod repairs;
 mod respond;
 mod screen;
+mod settings;
 pub mod state;
+mod syncs;
+mod tasks;
+mod uploads;
+mod views;
 
 use axum::{Json, Router, extract::State, http::StatusCode, middleware, response::IntoResponse, routing::get};
-use serde_json::json;
+use serde_json::{Value, json};
 use state::App;
-use tower_http::{
-    catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
-    trace::TraceLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, trace::TraceLayer};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -47,7 +64,25 @@ impl Modify for Bearer {
 
 /// All routes of version 1, with their documentation.
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(auth::routes()).merge(events::routes())
+    OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(connections::routes())
+        .merge(syncs::routes())
+        .merge(drift::routes())
+        .merge(mappings::routes())
+        .merge(repairs::routes())
+        .merge(quarantine::routes())
+        .merge(uploads::routes())
+        .merge(settings::routes())
+        .merge(views::routes())
+        .merge(exports::routes())
+        .merge(matches::routes())
+        .merge(graph::routes())
+        .merge(query::routes())
+        .merge(tasks::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(ops::routes())
 }
 
 fn documented() -> OpenApiRouter<App> {
@@ -55,23 +90,29 @@ fn documented() -> OpenApiRouter<App> {
 }
 
 /// The OpenAPI document of this build.
-pub fn document() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+pub fn document() -> Value {
+    document::complete(&documented().split_for_parts().1)
 }
 
 /// The whole service.
 pub fn router(app: App) -> Router {
-    let (routes, document) = documented().split_for_parts();
+    let (routes, _) = documented().split_for_parts();
     let limited = routes
+        .method_not_allowed_fallback(screen::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), layers::idempotency))
         .layer(middleware::from_fn_with_state(app.clone(), layers::authenticate))
-        .layer(RequestBodyLimitLayer::new(app.config.body_max_bytes));
+        // Handlers read bodies through `extract`, which has limits of its own.
+        .layer(axum::extract::DefaultBodyLimit::disable());
+    let metrics = ops::recorder();
     Router::new()
         .merge(limited)
-        .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", document))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
+        .route("/metrics", get(move || async move { metrics.render() }))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/docs/errors/{code}", get(screen::error_page))
+        .layer(middleware::from_fn(layers::measured))
+        .merge(SwaggerUi::new("/api/docs").external_url_unchecked("/api/openapi.json", document()))
         .fallback(screen::serve)
         .layer(middleware::from_fn(layers::security_headers))
         .layer(CompressionLayer::new())
@@ -88,9 +129,10 @@ async fn health() -> impl IntoResponse {
 /// It can do its work: the log takes writes and the projections follow it.
 async fn ready(State(app): State<App>) -> impl IntoResponse {
     use autonomos_log::port::EventLog as _;
-    let stopped = app.platform.log.stopped(0);
-    let status = if stopped.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, Json(json!({ "ready": stopped.is_none(), "writers_stopped": stopped })))
+    let stopped = app.platform.log.stopped(0).is_some();
+    let status = if stopped { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    // Why is for the operator, on the command line: this page is open to all.
+    (status, Json(json!({ "ready": !stopped, "writers_stopped": stopped })))
 }
 
 async fn jwks(State(app): State<App>) -> impl IntoResponse {

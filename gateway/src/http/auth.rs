@@ -1,6 +1,7 @@
 //! Registration, sign-in, members and API keys.
 
 use super::{
+    extract::{Body, Command, Path, Query},
     identity::Caller,
     problem::ApiError,
     respond::{ListQuery, READ_MODELS, page, with_position},
@@ -13,7 +14,7 @@ use autonomos_domain::{
 };
 use axum::{
     Json,
-    extract::{ConnectInfo, Path, Query, State},
+    extract::{ConnectInfo, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -24,8 +25,6 @@ use std::net::SocketAddr;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
-
-use super::layers::{Body, Command};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -188,8 +187,9 @@ async fn password_change(
 #[utoipa::path(get, path = "/users", tag = "auth", params(ListQuery), responses((status = 200, description = "members")))]
 async fn user_list(State(app): State<App>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
     app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let position = app.shown(&caller, READ_MODELS);
     let rows = app.platform.projections.read_models().user_list(caller.tenant(), &query.page()?).await?;
-    Ok(page(rows, app.shown(&caller, READ_MODELS), |row| row))
+    Ok(page(rows, position, |row| row))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -271,8 +271,9 @@ async fn api_key_list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let position = app.shown(&caller, READ_MODELS);
     let rows = app.platform.projections.read_models().api_key_list(caller.tenant(), &query.page()?).await?;
-    Ok(page(rows, app.shown(&caller, READ_MODELS), |row| row))
+    Ok(page(rows, position, |row| row))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

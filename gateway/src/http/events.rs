@@ -2,6 +2,7 @@
 //! and from nowhere else; an id is a position, and a stream resumed there misses and repeats nothing.
 
 use super::{
+    extract::Query,
     identity::{Caller, unauthenticated},
     problem::ApiError,
     state::App,
@@ -14,7 +15,7 @@ use autonomos_log::{
 };
 use axum::{
     Json,
-    extract::{Query, State, WebSocketUpgrade, ws},
+    extract::{State, WebSocketUpgrade, ws},
     http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,

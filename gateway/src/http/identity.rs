@@ -4,7 +4,7 @@ use super::{problem::ApiError, state::App};
 use autonomos_commands::auth::Identity;
 use autonomos_domain::{aggregates::user::Role, ids::TenantId};
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{StatusCode, header, request::Parts},
 };
 
@@ -56,5 +56,17 @@ impl FromRequestParts<App> for Caller {
         let caller = Self(identity);
         parts.extensions.insert(caller.clone());
         Ok(caller)
+    }
+}
+
+/// Nobody may ask where a ticket does instead.
+impl OptionalFromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Self::Rejection> {
+        if parts.extensions.get::<Self>().is_none() && bearer(parts).is_none() {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<App>>::from_request_parts(parts, app).await.map(Some)
     }
 }

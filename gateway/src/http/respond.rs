@@ -65,6 +65,27 @@ impl App {
             .map_err(ApiError::from)
     }
 
+    /// Waits, as long as a read would, until what was just written is shown. It was written in any
+    /// case: a projection that lags does not make the answer an error.
+    pub(super) async fn settle(&self, caller: &Caller, outcome: &Outcome, projectors: &[&str]) {
+        if let Some(position) = outcome.position {
+            let waited = self.platform.projections.wait_for(caller.tenant(), position, projectors, WAIT).await;
+            if let Err(error) = waited {
+                tracing::debug!(%error, "an answer was given before what was written is shown");
+            }
+        }
+    }
+
+    /// Waits until the read models show everything that is in the log now: before an id that they
+    /// do not know is said not to exist.
+    pub(super) async fn catch_up(&self, caller: &Caller) {
+        use autonomos_log::port::EventLog as _;
+        if let Ok(head) = self.platform.log.head(0).await {
+            let position = Position { cell: 0, sequence: head.sequence };
+            let _ = self.platform.projections.wait_for(caller.tenant(), position, READ_MODELS, WAIT).await;
+        }
+    }
+
     /// Where a read of these projectors stands.
     pub fn shown(&self, caller: &Caller, projectors: &[&str]) -> String {
         self.token(self.platform.projections.position(caller.tenant(), 0, projectors))
@@ -116,6 +137,9 @@ pub struct Meta {
     /// Absent on the last page.
     pub next_cursor: Option<String>,
     pub position: String,
+    /// How many there are in all, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
 }
 
 /// A page of a list.
@@ -127,12 +151,19 @@ pub struct List<T> {
 
 /// A page with its position in the header too.
 pub(super) fn list<T: Serialize>(data: Vec<T>, next_cursor: Option<String>, position: String) -> Response {
-    let header = HeaderValue::from_str(&position);
-    let mut response = Json(List { data, meta: Meta { next_cursor, position } }).into_response();
-    if let Ok(header) = header {
-        response.headers_mut().insert(X_POSITION, header);
-    }
-    response
+    listed(data, next_cursor, position, None)
+}
+
+/// The same, with how many there are in all.
+pub(super) fn listed<T: Serialize>(
+    data: Vec<T>,
+    next_cursor: Option<String>,
+    position: String,
+    total: Option<u64>,
+) -> Response {
+    let header = position.clone();
+    let body = Json(List { data, meta: Meta { next_cursor, position, total } });
+    with_position(body.into_response(), &header)
 }
 
 /// A page of read-model rows, each shown by `show`.

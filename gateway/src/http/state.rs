@@ -5,9 +5,6 @@ use crate::{config::Config, platform::Platform};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Syncs of one connection are requested one at a time; connections share this many locks.
-const REQUEST_LOCKS: usize = 64;
-
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -18,7 +15,6 @@ pub struct App {
     pub stopping: CancellationToken,
     pub(super) limits: Arc<RateLimits>,
     pub(super) answers: Answers,
-    pub(super) request_locks: Arc<Vec<tokio::sync::Mutex<()>>>,
     /// One verification of the log at a time: it reads much.
     pub(super) verifying: Arc<tokio::sync::Mutex<()>>,
 }
@@ -33,7 +29,6 @@ impl App {
             stopping,
             limits: Arc::new(limits),
             answers: Answers::default(),
-            request_locks: Arc::new((0..REQUEST_LOCKS).map(|_| tokio::sync::Mutex::default()).collect()),
             verifying: Arc::default(),
         }
     }

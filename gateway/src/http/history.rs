@@ -1,0 +1,219 @@
+//! The audit trail, and the check that nobody has rewritten it.
+
+use super::{
+    extract::Query,
+    identity::Caller,
+    problem::ApiError,
+    respond::{READ_MODELS, limit, list, read},
+    state::App,
+};
+use autonomos_domain::envelope::{AggregateKey, Hash, Position};
+use autonomos_log::{
+    codec,
+    port::{EventLog, Filter, ReadLimit, StoredCommit},
+};
+use autonomos_projections::read_models::{
+    query::ActivityFilter,
+    rows::{ActivityRow, PageRequest},
+};
+use axum::{extract::State, response::Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::HashMap;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+const TYPES: usize = 100;
+/// What a verification reads at a time.
+const READ: ReadLimit = ReadLimit { commits: 1_000, bytes: 4 << 20 };
+/// Findings named; there may be more.
+const NAMED: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(history_list)).routes(routes!(history_verify))
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct HistoryQuery {
+    /// `connection`, `mapping`, …
+    aggregate_type: Option<String>,
+    aggregate_id: Option<Uuid>,
+    /// Event types, separated by commas.
+    types: Option<String>,
+    /// The id of a user or of an API key, or the name of a part of the platform.
+    actor: Option<String>,
+    /// Everything one request brought about.
+    correlation_id: Option<Uuid>,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    /// `asc`: oldest first; else newest first.
+    order: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+    min_position: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryView {
+    position: String,
+    #[serde(rename = "type")]
+    kind: String,
+    /// The event's content, without secrets and without bulk.
+    payload: serde_json::Value,
+    #[serde(flatten)]
+    row: ActivityRow,
+}
+
+/// Who did what, when, and why.
+#[utoipa::path(get, path = "/history", tag = "history", params(HistoryQuery),
+    responses((status = 200, description = "`[{position, type, aggregate_type, aggregate_id, version, recorded_at, actor, payload, summary, correlation_id, causation_id}]`")))]
+async fn history_list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Response, ApiError> {
+    let split = |types: &str| types.split(',').map(|kind| kind.trim().to_owned()).filter(|kind| !kind.is_empty()).collect();
+    let types: Vec<String> = query.types.as_deref().map(split).unwrap_or_default();
+    if types.len() > TYPES {
+        return Err(ApiError::invalid("?types", format!("there are more than {TYPES} types")));
+    }
+    let ascending = match query.order.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(ApiError::invalid("?order", "`asc` or `desc` is expected")),
+    };
+    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let position = app.shown(&caller, READ_MODELS);
+    let filter = ActivityFilter {
+        aggregate_type: query.aggregate_type,
+        aggregate_id: query.aggregate_id,
+        types,
+        actor: query.actor,
+        correlation_id: query.correlation_id,
+        from: query.from,
+        to: query.to,
+        ascending,
+    };
+    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
+    let rows = app.platform.projections.read_models().activity_list(caller.tenant(), &filter, &request).await?;
+    let data = rows.data.into_iter().map(|mut row| HistoryView {
+        position: app.token_at(row.position, row.event_index),
+        kind: row.event_type.clone(),
+        payload: std::mem::take(&mut row.data),
+        row,
+    });
+    Ok(list(data.collect(), rows.next_cursor, position))
+}
+
+#[derive(Debug, Serialize)]
+struct Broken {
+    kind: &'static str,
+    position: String,
+    aggregate_type: Option<String>,
+    aggregate_id: Option<Uuid>,
+    reason: String,
+}
+
+/// Follows the hash chains of one tenant: each commit's content, and each aggregate's versions.
+#[derive(Default)]
+struct Chains {
+    last: HashMap<AggregateKey, (u64, Hash)>,
+    checked: u64,
+}
+
+impl Chains {
+    /// What is wrong with the next commit.
+    fn follow(&mut self, commit: &StoredCommit) -> Option<(&'static str, String)> {
+        self.checked += 1;
+        let header = &commit.header;
+        let found = match self.last.get(&header.key) {
+            _ if codec::content_hash(&commit.bytes) != commit.hash => {
+                Some(("content", "the stored bytes are not those that were written".to_owned()))
+            }
+            Some((version, _)) if version + 1 != header.first_version => {
+                let message = format!("version `{}` follows version `{version}`", header.first_version);
+                Some(("chain", message))
+            }
+            Some((_, hash)) if header.prev_hash.as_deref() != Some(hex::encode(hash).as_str()) => {
+                Some(("chain", "the commit before it is not the one it was made after".to_owned()))
+            }
+            None if header.first_version != 1 => {
+                let message = format!("the first commit begins at version `{}`", header.first_version);
+                Some(("chain", message))
+            }
+            _ => None,
+        };
+        self.last.insert(header.key, (commit.last_version(), commit.hash));
+        found
+    }
+}
+
+/// Recomputes the hash chains of everything the organisation has in the log.
+#[utoipa::path(get, path = "/history/verify", tag = "history",
+    responses((status = 200, description = "`{ok, commits_checked, broken: [{kind, position, aggregate_type, aggregate_id, reason}]}`")))]
+async fn history_verify(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    caller.may_edit()?;
+    let _turn = app.verifying.lock().await;
+    let tenant = caller.tenant();
+    let cell = 0;
+    let position = app.shown(&caller, READ_MODELS);
+    let mut broken = Vec::new();
+    let at = |sequence| app.token(Position { cell, sequence });
+    // What every start looks for in the whole cell; only what concerns this tenant, or nobody in
+    // particular, is named here.
+    for finding in app.platform.log.damage() {
+        if finding.tenant.is_none_or(|of| of == tenant) {
+            broken.push(Broken {
+                kind: "log",
+                position: at(finding.first_sequence),
+                aggregate_type: finding.aggregate.map(|aggregate| aggregate.aggregate_type.to_string()),
+                aggregate_id: finding.aggregate.map(|aggregate| aggregate.aggregate_id),
+                reason: finding.reason,
+            });
+        }
+    }
+    let head = app.platform.log.head(cell).await.map_err(ApiError::internal)?;
+    let filter = Filter { tenant: Some(tenant), aggregate_types: Vec::new() };
+    let mut chains = Chains::default();
+    let mut after = 0;
+    while after < head.sequence {
+        let page = match app.platform.log.read(cell, after, &filter, READ).await {
+            Ok(page) => page,
+            Err(error) => {
+                broken.push(Broken {
+                    kind: "store",
+                    position: at(after + 1),
+                    aggregate_type: None,
+                    aggregate_id: None,
+                    reason: error.to_string(),
+                });
+                break;
+            }
+        };
+        for commit in &page.commits {
+            if let Some((kind, reason)) = chains.follow(commit)
+                && broken.len() < NAMED
+            {
+                let key = commit.header.key;
+                broken.push(Broken {
+                    kind,
+                    position: at(commit.position.sequence),
+                    aggregate_type: Some(key.aggregate_type.to_string()),
+                    aggregate_id: Some(key.aggregate_id),
+                    reason,
+                });
+            }
+        }
+        if page.scanned_to <= after {
+            break;
+        }
+        after = page.scanned_to;
+        tokio::task::yield_now().await;
+    }
+    let body = json!({ "ok": broken.is_empty(), "commits_checked": chains.checked, "broken": broken });
+    Ok(read(&body, &position))
+}

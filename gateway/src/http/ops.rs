@@ -1,0 +1,157 @@
+//! For operators: projections and metrics. The operators of an installation are the owners and
+//! admins of its first organisation.
+
+use super::{
+    connections::done,
+    extract::{OptionalBody, Path},
+    identity::Caller,
+    problem::ApiError,
+    respond::{READ_MODELS, list},
+    state::App,
+};
+use autonomos_commands::execute::Outcome;
+use autonomos_domain::ids::TenantId;
+use autonomos_projections::runtime::ProjectionState;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::Response,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::OnceLock;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(projection_list))
+        .routes(routes!(projection_rebuild))
+        .routes(routes!(projection_pause))
+        .routes(routes!(projection_resume))
+        .routes(routes!(projection_skip))
+}
+
+/// The recorder of this process, installed on first use.
+pub(super) fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // Where another recorder was installed, this one stays empty.
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    };
+    RECORDER.get_or_init(install).clone()
+}
+
+impl App {
+    async fn is_operator(&self, caller: &Caller) -> Result<bool, ApiError> {
+        let first = self.platform.auth.first_organization().await?;
+        Ok(first == Some(caller.tenant()) && caller.may_administer().is_ok())
+    }
+
+    async fn must_be_operator(&self, caller: &Caller) -> Result<(), ApiError> {
+        if self.is_operator(caller).await? {
+            return Ok(());
+        }
+        Err(ApiError::new(StatusCode::FORBIDDEN, "AOS-0503", "this is for the installation's operators"))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ProjectionView {
+    #[serde(flatten)]
+    state: ProjectionState,
+    position: String,
+}
+
+/// How every projector stands. Whose events could not be applied is told to operators; others see
+/// their own.
+#[utoipa::path(get, path = "/ops/projections", tag = "operators",
+    responses((status = 200, description = "`[{name, version, generation, position, lag, status, poisoned}]`")))]
+async fn projection_list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    let operator = app.is_operator(&caller).await?;
+    let position = app.shown(&caller, READ_MODELS);
+    let states = app.platform.projections.status().await?;
+    let shown = states.into_iter().map(|mut state| {
+        if !operator {
+            state.poisoned.retain(|poisoned| poisoned.tenant == caller.tenant());
+            state.message = None;
+        }
+        ProjectionView { position: app.token(state.position), state }
+    });
+    Ok(list(shown.collect(), None, position))
+}
+
+fn accepted(app: &App, name: &str, status: &str) -> Response {
+    let nothing = Outcome { position: None, version: 0, replayed: false };
+    let body: Value = json!({ "name": name, "status": status });
+    let mut response = done(app, &body, &nothing);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// Builds a projection anew beside the live one and swaps it in.
+#[utoipa::path(post, path = "/ops/projections/{name}/rebuild", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it has begun"), (status = 403), (status = 404), (status = 409)))]
+async fn projection_rebuild(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.rebuild(&name).await?;
+    Ok(accepted(&app, &name, "rebuilding"))
+}
+
+/// Lets a projection stand still.
+#[utoipa::path(post, path = "/ops/projections/{name}/pause", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it stands still"), (status = 403), (status = 404)))]
+async fn projection_pause(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.pause(&name).await?;
+    Ok(accepted(&app, &name, "paused"))
+}
+
+/// Lets a projection go on.
+#[utoipa::path(post, path = "/ops/projections/{name}/resume", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it goes on"), (status = 403), (status = 404)))]
+async fn projection_resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.resume(&name).await?;
+    Ok(accepted(&app, &name, "resumed"))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Skip {
+    /// Whose; absent: the caller's own organisation's.
+    tenant_id: Option<Uuid>,
+}
+
+/// Leaves out the event a projection could not apply for an organisation, and goes on behind it.
+#[utoipa::path(post, path = "/ops/projections/{name}/skip", tag = "operators", params(("name" = String, Path,)),
+    request_body = Option<Skip>,
+    responses((status = 202, description = "it goes on behind it"), (status = 403), (status = 404), (status = 409)))]
+async fn projection_skip(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    OptionalBody(body): OptionalBody<Skip>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    let tenant = body.tenant_id.map_or(caller.tenant(), TenantId);
+    app.platform.projections.skip(&name, tenant).await?;
+    Ok(accepted(&app, &name, "skipped"))
+}

@@ -1,0 +1,266 @@
+//! Repairs: proposals for drifted mappings, and what people decide about them.
+
+use super::{
+    extract::{Command, OptionalBody, Path, Query},
+    identity::Caller,
+    mappings::{MappingEdit, outside},
+    problem::ApiError,
+    respond::{READ_MODELS, ReadQuery, limit, list, read, written},
+    state::App,
+};
+use autonomos_domain::{
+    aggregates::mapping::{Mapping, MappingCommand, RepairStatus},
+    drift::{DriftKind, DriftSide, RepairChange},
+    envelope::Actor,
+    ids::{RepairId, UserId},
+    mapping::{Evidence, MappingContent},
+};
+use autonomos_projections::read_models::{
+    query::RepairFilter,
+    rows::{PageRequest, RepairRow},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(repair_list))
+        .routes(routes!(repair_get))
+        .routes(routes!(repair_approve))
+        .routes(routes!(repair_reject))
+        .routes(routes!(repair_roll_back))
+}
+
+/// A proposal, the drift it answers, and what became of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RepairView {
+    id: Uuid,
+    connection_id: Uuid,
+    stream: String,
+    entity: Option<String>,
+    mapping_id: Uuid,
+    schema_version: u32,
+    /// The first drift it answers; all are in `drift_ids`.
+    drift_id: Option<Uuid>,
+    drift_ids: Vec<Uuid>,
+    drifts: Vec<AnsweredDrift>,
+    status: RepairStatus,
+    /// Least probability of its changes.
+    confidence: f64,
+    proposal: Proposal,
+    /// The mapping in force when it was proposed.
+    before: Option<MappingContent>,
+    evidence: Vec<Evidence>,
+    /// A person changed it before approving.
+    edited: bool,
+    created_at: DateTime<Utc>,
+    decided_at: Option<DateTime<Utc>>,
+    decided_by: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Proposal {
+    changes: Vec<RepairChange>,
+    /// The mapping as it would be, or became.
+    mapping: MappingContent,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct AnsweredDrift {
+    id: Uuid,
+    kind: DriftKind,
+    field: Option<String>,
+    before: Option<DriftSide>,
+    after: Option<DriftSide>,
+}
+
+impl App {
+    async fn repair_shown(&self, caller: &Caller, row: RepairRow) -> Result<RepairView, ApiError> {
+        let models = self.platform.projections.read_models();
+        let mut drifts = Vec::with_capacity(row.drift_ids.len());
+        for id in &row.drift_ids {
+            if let Some(drift) = models.drift_get(caller.tenant(), *id).await? {
+                drifts.push(AnsweredDrift {
+                    id: drift.id,
+                    kind: drift.kind,
+                    field: drift.field,
+                    before: drift.before,
+                    after: drift.after,
+                });
+            }
+        }
+        Ok(RepairView {
+            id: row.id,
+            connection_id: row.connection_id,
+            stream: row.stream,
+            entity: row.entity,
+            mapping_id: row.mapping_id,
+            schema_version: row.schema_version,
+            drift_id: row.drift_id,
+            drift_ids: row.drift_ids,
+            drifts,
+            status: row.status,
+            confidence: row.confidence,
+            proposal: Proposal { changes: row.proposal, mapping: row.after },
+            before: row.before,
+            evidence: row.evidence,
+            edited: row.edited,
+            created_at: row.proposed_at,
+            decided_at: row.decided_at,
+            decided_by: row.decided_by,
+        })
+    }
+
+    async fn repair_find(&self, caller: &Caller, id: Uuid) -> Result<RepairRow, ApiError> {
+        let models = self.platform.projections.read_models();
+        if let Some(row) = models.repair_get(caller.tenant(), id).await? {
+            return Ok(row);
+        }
+        self.catch_up(caller).await;
+        models.repair_get(caller.tenant(), id).await?.ok_or_else(|| ApiError::not_found("repair", id))
+    }
+
+    /// Carries a decision out and answers with the repair as it became.
+    async fn repair_decide(
+        &self,
+        caller: &Caller,
+        command: &Command,
+        row: RepairRow,
+        decision: MappingCommand,
+        becomes: RepairStatus,
+    ) -> Result<Response, ApiError> {
+        let context = command.context(caller);
+        let outcome =
+            self.platform.commands.execute::<Mapping>(&context, row.mapping_id, decision).await.map_err(outside)?;
+        self.settle(caller, &outcome, READ_MODELS).await;
+        let mut row = self.repair_find(caller, row.id).await?;
+        // Even where the projection lags, the decision stands.
+        row.status = becomes;
+        let view = self.repair_shown(caller, row).await?;
+        Ok(written(self, StatusCode::OK, &view, &outcome))
+    }
+}
+
+/// Who decides, for the record.
+fn decider(caller: &Caller) -> UserId {
+    match &caller.0.actor {
+        Actor::User(id) | Actor::ApiKey(id) => UserId(*id),
+        Actor::System(_) => UserId(Uuid::nil()),
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct RepairsQuery {
+    connection_id: Option<Uuid>,
+    stream: Option<String>,
+    /// `auto_applied`, `pending_review`, `held`, `approved`, `rejected`, `rolled_back` or `expired`.
+    #[param(value_type = Option<String>)]
+    status: Option<RepairStatus>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+    min_position: Option<String>,
+}
+
+/// Proposals, newest first.
+#[utoipa::path(get, path = "/aam/repairs", tag = "repairs", params(RepairsQuery),
+    responses((status = 200, body = ref("#/list/RepairView"))))]
+async fn repair_list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<RepairsQuery>,
+) -> Result<Response, ApiError> {
+    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let position = app.shown(&caller, READ_MODELS);
+    let filter =
+        RepairFilter { connection_id: query.connection_id, stream: query.stream, status: query.status };
+    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
+    let rows = app.platform.projections.read_models().repair_list(caller.tenant(), &filter, &request).await?;
+    let mut data = Vec::with_capacity(rows.data.len());
+    for row in rows.data {
+        data.push(app.repair_shown(&caller, row).await?);
+    }
+    Ok(list(data, rows.next_cursor, position))
+}
+
+/// One proposal.
+#[utoipa::path(get, path = "/aam/repairs/{id}", tag = "repairs", params(("id" = Uuid, Path,), ReadQuery),
+    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404)))]
+async fn repair_get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(query): Query<ReadQuery>,
+) -> Result<Response, ApiError> {
+    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let position = app.shown(&caller, READ_MODELS);
+    let row = app.repair_find(&caller, id).await?;
+    Ok(read(&app.repair_shown(&caller, row).await?, &position))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Approval {
+    /// The mapping as it should be instead of as proposed.
+    mapping: Option<MappingEdit>,
+}
+
+/// Applies a proposal, as it is or edited.
+#[utoipa::path(post, path = "/aam/repairs/{id}/approve", tag = "repairs", params(("id" = Uuid, Path,)),
+    request_body = Option<Approval>,
+    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409), (status = 422)))]
+async fn repair_approve(
+    State(app): State<App>,
+    caller: Caller,
+    command: Command,
+    Path(id): Path<Uuid>,
+    OptionalBody(body): OptionalBody<Approval>,
+) -> Result<Response, ApiError> {
+    caller.may_edit()?;
+    let row = app.repair_find(&caller, id).await?;
+    let edited = match body.mapping {
+        Some(edit) => {
+            let editing = app.mapping_editing(&caller, row.mapping_id).await?;
+            Some(app.mapping_checked(&caller, &editing, edit, "/mapping").await?)
+        }
+        None => None,
+    };
+    let decision = MappingCommand::ApproveRepair { repair_id: RepairId(id), edited, by: decider(&caller) };
+    app.repair_decide(&caller, &command, row, decision, RepairStatus::Approved).await
+}
+
+/// Refuses a proposal; what waits for it goes on waiting.
+#[utoipa::path(post, path = "/aam/repairs/{id}/reject", tag = "repairs", params(("id" = Uuid, Path,)),
+    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409)))]
+async fn repair_reject(
+    State(app): State<App>,
+    caller: Caller,
+    command: Command,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    caller.may_edit()?;
+    let row = app.repair_find(&caller, id).await?;
+    let decision = MappingCommand::RejectRepair { repair_id: RepairId(id), by: decider(&caller) };
+    app.repair_decide(&caller, &command, row, decision, RepairStatus::Rejected).await
+}
+
+/// Takes an applied repair back: the mapping before it is in force again, its fields are held.
+#[utoipa::path(post, path = "/aam/repairs/{id}/rollback", tag = "repairs", params(("id" = Uuid, Path,)),
+    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409)))]
+async fn repair_roll_back(
+    State(app): State<App>,
+    caller: Caller,
+    command: Command,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    caller.may_edit()?;
+    let row = app.repair_find(&caller, id).await?;
+    let decision = MappingCommand::RollBackRepair { repair_id: RepairId(id), by: decider(&caller) };
+    app.repair_decide(&caller, &command, row, decision, RepairStatus::RolledBack).await
+}

@@ -1,0 +1,93 @@
+//! Runs of connections: their state, their counts, what went wrong.
+
+use super::{
+    extract::{Path, Query},
+    identity::Caller,
+    problem::ApiError,
+    respond::{BOTH, ReadQuery, limit, list, read},
+    state::App,
+};
+use autonomos_projections::read_models::{
+    query::SyncFilter,
+    rows::{PageRequest, SyncRow, SyncStatus},
+};
+use axum::{extract::State, response::Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(sync_list)).routes(routes!(sync_get))
+}
+
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct SyncsQuery {
+    connection_id: Option<Uuid>,
+    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    #[param(value_type = Option<String>)]
+    status: Option<SyncStatus>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+    min_position: Option<String>,
+}
+
+/// Syncs, newest first.
+#[utoipa::path(get, path = "/aam/syncs", tag = "syncs", params(SyncsQuery),
+    responses((status = 200, body = ref("#/list/SyncRow"))))]
+async fn sync_list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<SyncsQuery>,
+) -> Result<Response, ApiError> {
+    app.wait(&caller, query.min_position.as_deref(), BOTH).await?;
+    let position = app.shown(&caller, BOTH);
+    let filter = SyncFilter { connection_id: query.connection_id, status: query.status };
+    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
+    let mut rows = app.platform.projections.read_models().sync_list(caller.tenant(), &filter, &request).await?;
+    for row in &mut rows.data {
+        app.count(&caller, row).await?;
+    }
+    Ok(list(rows.data, rows.next_cursor, position))
+}
+
+/// One sync.
+#[utoipa::path(get, path = "/aam/syncs/{id}", tag = "syncs", params(("id" = Uuid, Path,), ReadQuery),
+    responses((status = 200, body = ref("#/components/schemas/SyncRow")), (status = 404)))]
+async fn sync_get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(query): Query<ReadQuery>,
+) -> Result<Response, ApiError> {
+    app.wait(&caller, query.min_position.as_deref(), BOTH).await?;
+    let position = app.shown(&caller, BOTH);
+    let row = app.platform.projections.read_models().sync_get(caller.tenant(), id).await?;
+    let mut row = row.ok_or_else(|| ApiError::not_found("sync", id))?;
+    app.count(&caller, &mut row).await?;
+    Ok(read(&row, &position))
+}
+
+impl App {
+    /// What became of a run's rows is known to the views alone.
+    async fn count(&self, caller: &Caller, sync: &mut SyncRow) -> Result<(), ApiError> {
+        let ranges: Vec<(Uuid, u64, u64)> = sync
+            .streams
+            .iter()
+            .filter_map(|stream| stream.sequences.map(|(first, last)| (stream.feed_id, first, last)))
+            .collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let counts = self.platform.projections.dcl().batch_counts(caller.tenant(), &ranges).await?;
+        for stream in &mut sync.streams {
+            if let Some(counted) = counts.get(&stream.feed_id) {
+                stream.rows_canonical = counted.rows_canonical;
+                stream.rows_quarantined = counted.rows_quarantined;
+            }
+        }
+        Ok(())
+    }
+}
