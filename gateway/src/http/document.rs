@@ -36,7 +36,7 @@ fn components() -> Map<String, Value> {
     add::<rows::DriftRow>(&mut generator);
     add::<rows::MappingRow>(&mut generator);
     add::<rows::MappingVersionRow>(&mut generator);
-    add::<rows::RepairRow>(&mut generator);
+    add::<super::repairs::RepairView>(&mut generator);
     add::<rows::TaskRow>(&mut generator);
     add::<rows::TaskLogRow>(&mut generator);
     add::<rows::UploadRow>(&mut generator);

@@ -17,6 +17,7 @@ use autonomos_domain::{
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -37,7 +38,7 @@ pub struct PageRequest {
     pub cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TenantRow {
     pub id: Uuid,
     pub name: String,
@@ -51,7 +52,7 @@ pub struct TenantRow {
     pub created_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserRow {
     pub id: Uuid,
     pub email: String,
@@ -60,7 +61,7 @@ pub struct UserRow {
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ApiKeyRow {
     pub id: Uuid,
     pub name: String,
@@ -82,7 +83,7 @@ pub struct SealedConfig {
     pub payload: Bytes,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionRow {
     pub id: Uuid,
     pub name: String,
@@ -99,7 +100,7 @@ pub struct ConnectionRow {
 }
 
 /// A stream of a connection: what discovery found, what was selected, what was read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StreamRow {
     pub connection_id: Uuid,
     pub name: String,
@@ -119,13 +120,13 @@ pub struct StreamRow {
 }
 
 /// An error as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub code: String,
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncStatus {
     Queued,
@@ -135,7 +136,7 @@ pub enum SyncStatus {
     Cancelled,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SyncRow {
     pub id: Uuid,
     pub connection_id: Uuid,
@@ -149,7 +150,7 @@ pub struct SyncRow {
     pub error: Option<Failure>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SyncStreamRow {
     pub name: String,
     pub feed_id: Uuid,
@@ -169,7 +170,7 @@ pub struct SyncStreamRow {
     pub sequences: Option<(u64, u64)>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SchemaVersionRow {
     pub connection_id: Uuid,
     pub stream: String,
@@ -180,7 +181,7 @@ pub struct SchemaVersionRow {
     pub first_seen_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DriftRow {
     pub id: Uuid,
     pub connection_id: Uuid,
@@ -201,7 +202,7 @@ pub struct DriftRow {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MappingRow {
     /// Equals the feed's id.
     pub id: Uuid,
@@ -219,7 +220,7 @@ pub struct MappingRow {
 }
 
 /// One version of a mapping.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MappingVersionRow {
     pub id: Uuid,
     pub version: u32,
@@ -228,7 +229,7 @@ pub struct MappingVersionRow {
     pub created_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RepairRow {
     pub id: Uuid,
     pub mapping_id: Uuid,
@@ -257,14 +258,14 @@ pub struct RepairRow {
     pub decided_by: Option<Uuid>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TaskProgress {
     pub done: u64,
     pub total: Option<u64>,
     pub note: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TaskRow {
     pub id: Uuid,
     pub action: String,
@@ -285,7 +286,7 @@ pub struct TaskRow {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TaskLogRow {
     pub at: DateTime<Utc>,
     pub event: String,
@@ -293,13 +294,13 @@ pub struct TaskLogRow {
 }
 
 /// The ontology in force, where the tenant revised it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct OntologyRow {
     pub ontology: Ontology,
     pub revised_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UploadRow {
     pub id: Uuid,
     pub file_name: String,
@@ -332,7 +333,7 @@ pub struct ActivityRow {
 }
 
 /// Counts for a tenant's first page.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Overview {
     pub connections: u64,
     pub connections_failing: u64,
