@@ -9,7 +9,9 @@ pub mod error;
 pub mod execute;
 mod feeds;
 pub mod keys;
+pub mod processes;
 pub mod secrets;
+pub mod sync;
 pub mod tasks;
 pub mod uploads;
 

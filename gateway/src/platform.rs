@@ -10,12 +10,12 @@ use crate::{
 use autonomos_commands::{
     auth::AuthService,
     clock::Clock,
-    connections::ConnectionService,
+    connections::{CLOSE_CONNECTION_ACTION, ConnectionService},
     execute::{CommandOptions, Commands},
     keys::KeyStore,
     processes,
     sync::{SYNC_ACTION, SyncRunner},
-    tasks,
+    tasks::{TaskHandle, TaskOptions, TaskService},
     uploads::{UploadOptions, UploadService},
 };
 use autonomos_domain::ids::LogId;
@@ -33,7 +33,7 @@ pub struct Platform {
     pub connections: ConnectionService,
     pub connectors: Arc<Connectors>,
     pub uploads: UploadService,
-    pub tasks: tasks::Handle,
+    pub tasks: TaskHandle,
     pub projections: runtime::Handle,
     processes: processes::Handle,
 }
@@ -81,19 +81,14 @@ impl Platform {
             Arc::clone(&ring),
         );
         let processes = processes::Service::start(commands.clone(), Arc::clone(&control)).await?;
-        let tasks = tasks::Service::start(
-            tasks::Options { concurrency: config.task_concurrency, ..tasks::Options::default() },
-            commands.clone(),
-            Arc::clone(&control),
-            vec![
-                (SYNC_ACTION.to_owned(), Arc::new(runner) as Arc<dyn tasks::TaskHandler>),
-                (
-                    autonomos_commands::connections::CLOSE_CONNECTION_ACTION.to_owned(),
-                    Arc::new(connections.clone()),
-                ),
-            ],
-        )
-        .await?;
+        let options = TaskOptions {
+            concurrency: config.task_concurrency,
+            ..TaskOptions::new(data_dir.join("tasks.sqlite"))
+        };
+        let tasks = TaskService::new(options, commands.clone())
+            .register(SYNC_ACTION, Arc::new(runner))
+            .register(CLOSE_CONNECTION_ACTION, Arc::new(connections.clone()))
+            .start()?;
         Ok(Self {
             log,
             control,
