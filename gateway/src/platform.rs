@@ -58,7 +58,7 @@ impl Platform {
         let port: Arc<dyn EventLog> = log.clone();
         let ring: Arc<dyn KeyRing> = keys.clone();
         let commands =
-            Commands::new(Arc::clone(&port), Arc::clone(&ring), Clock::system(), CommandOptions::default());
+            Commands::new(Arc::clone(&port), Arc::clone(&ring), Clock::System, CommandOptions::default());
         let auth = AuthService::new(commands.clone(), Arc::clone(&keys))?;
         let uploads = UploadService::new(
             commands.clone(),
@@ -70,8 +70,8 @@ impl Platform {
         let connections = ConnectionService::new(commands.clone(), Arc::clone(&keys), connectors.clone());
 
         let mut options = runtime::Options::new(data_dir);
-        options.dcl.memory_limit_mb = config.dcl_memory_mb;
-        options.dcl.open_instances = config.dcl_open_tenants;
+        options.dcl.memory_mb = config.dcl_memory_mb as u64;
+        options.dcl.open_files = config.dcl_open_tenants;
         let projections = runtime::Service::start(options, Arc::clone(&port), Arc::clone(&ring)).await?;
 
         let runner = SyncRunner::new(

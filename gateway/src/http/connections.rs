@@ -4,7 +4,7 @@ use super::{
     extract::{Body, Command, Path, Query, bounded},
     identity::Caller,
     problem::ApiError,
-    respond::{ListQuery, READ_MODELS, ReadQuery, list, page, read, written},
+    respond::{ListQuery, READ_MODELS, ReadQuery, list, read, written},
     state::App,
 };
 use autonomos_commands::{
@@ -144,11 +144,12 @@ async fn connection_list(
     let models = app.platform.projections.read_models();
     let rows = models.connection_list(tenant, &query.page()?).await?;
     let mut streams = models.stream_list(tenant, None).await?;
-    Ok(page(rows, position, |row| {
+    let shown = rows.data.into_iter().map(|row| {
         let own = streams.extract_if(.., |stream| stream.connection_id == row.id);
         let selected = own.filter_map(|stream| stream.selection).collect();
         app.connection_shown(tenant, row, selected)
-    }))
+    });
+    Ok(list(shown.collect(), rows.next_cursor, position))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -253,7 +253,10 @@ fn views(
 
 /// The event's fields without the tag around them.
 fn inner(mut payload: Value, kind: &str) -> Value {
-    payload.get_mut(kind).map_or(payload.clone(), Value::take)
+    match payload.get_mut(kind) {
+        Some(fields) => fields.take(),
+        None => payload,
+    }
 }
 
 /// What must not leave: hashes of secrets, and secrets in a connection's configuration.

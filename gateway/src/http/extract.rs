@@ -133,7 +133,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 /// Query parameters.
 pub(super) struct Query<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequestParts<App> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
@@ -154,7 +154,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
 /// Parts of the path. What is no id is the id of nothing: 404.
 pub(super) struct Path<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequestParts<App> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {

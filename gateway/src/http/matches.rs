@@ -98,9 +98,10 @@ async fn match_merge(
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 struct Unmerge {
     /// The record to take out; absent: where there are two, the second.
+    #[serde(default)]
     record_id: Option<Uuid>,
 }
 

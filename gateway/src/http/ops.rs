@@ -134,9 +134,10 @@ async fn projection_resume(
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 struct Skip {
     /// Whose; absent: the caller's own organisation's.
+    #[serde(default)]
     tenant_id: Option<Uuid>,
 }
 

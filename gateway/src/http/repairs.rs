@@ -205,9 +205,10 @@ async fn repair_get(
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 struct Approval {
     /// The mapping as it should be instead of as proposed.
+    #[serde(default)]
     mapping: Option<MappingEdit>,
 }
 

@@ -84,7 +84,7 @@ impl App {
         let counts = self.platform.projections.dcl().batch_counts(caller.tenant(), &ranges).await?;
         for stream in &mut sync.streams {
             if let Some(counted) = counts.get(&stream.feed_id) {
-                stream.rows_canonical = counted.rows_canonical;
+                stream.rows_canonical = counted.rows_canonical(stream.rows_read);
                 stream.rows_quarantined = counted.rows_quarantined;
             }
         }
