@@ -103,7 +103,7 @@ async fn prepare(app: &App, folder: &Path, seed: u64, json_lines: bool) -> Resul
         }
     };
     step("making the demo's organisation");
-    let password = format!("demo-{}", &Uuid::new_v4().simple().to_string()[..12]);
+    let password = format!("try-it-{}", &Uuid::new_v4().simple().to_string()[..12]);
     let signed = app.platform.auth.register(ORGANIZATION, EMAIL, &password).await?;
     let tenant = signed.tenant_id;
     let files = folder.join(tenant.to_string());
