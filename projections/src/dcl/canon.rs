@@ -26,14 +26,19 @@ pub(super) struct Cell<'a> {
     pub(super) sources: String,
 }
 
-/// All cells of a segment; `r` is the alias of the raw row.
+/// All cells of a segment; `r` is the alias of the raw row. `present` says which source columns the
+/// relation has: a batch that came without a column (it was removed, and its cells wait) has nulls.
 pub(super) fn cells<'a>(
     entity: &'a Entity,
     feed: &Feed,
     segment: &Segment,
     content: &MappingContent,
+    present: &dyn Fn(&str) -> bool,
 ) -> Vec<Cell<'a>> {
-    let column = |name: &str| feed.column(name).map(|physical| format!("r.{physical}"));
+    let column = |name: &str| {
+        let physical = feed.column(name).filter(|_| present(name));
+        physical.map(|physical| format!("r.{physical}"))
+    };
     entity
         .fields
         .iter()
@@ -235,7 +240,8 @@ pub(super) fn project(
             continue;
         }
         let Some(content) = feed.counted(&segment) else { continue };
-        let cells = cells(entity, feed, &segment, content);
+        let present = |name: &str| staged.columns.iter().any(|column| column == name);
+        let cells = cells(entity, feed, &segment, content, &present);
         let columns: Vec<String> = delta_columns(entity).into_iter().map(|(name, _)| name).collect();
         let select = if known {
             changed_rows(entity, feed, &segment, &cells, &fresh.relation)
