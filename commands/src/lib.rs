@@ -8,6 +8,7 @@ pub mod connections;
 pub mod error;
 pub mod execute;
 mod feeds;
+pub mod intelligence;
 pub mod keys;
 pub mod processes;
 pub mod secrets;

@@ -9,8 +9,6 @@ mod meaning;
 pub mod names;
 mod suggest;
 pub mod table;
-#[cfg(test)]
-mod tests;
 mod values;
 mod words;
 

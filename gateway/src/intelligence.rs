@@ -1,27 +1,32 @@
 //! The matcher of a first mapping, with the embedding model where its files are.
 
 use crate::config::Config;
-use autonomos_commands::sync::{MappingSuggester, SuggestInput};
+use autonomos_commands::{
+    intelligence::Meaning,
+    sync::{MappingSuggester, SuggestInput},
+};
 use autonomos_domain::{
     mapping::MappingContent,
     matching::{Similarity, suggest},
 };
 use std::sync::Arc;
 
-struct LocalMatcher;
+struct LocalMatcher {
+    meaning: Meaning,
+}
 
 impl MappingSuggester for LocalMatcher {
     fn suggest(&self, input: &SuggestInput<'_>) -> MappingContent {
-        suggest(input.stream, input.shape, input.profile, input.ontology, input.entity, None)
+        suggest(input.stream, input.shape, input.profile, input.ontology, input.entity, Some(&self.meaning))
     }
 }
 
-/// The matcher that this configuration asks for.
-pub fn suggester(_config: &Config) -> Arc<dyn MappingSuggester> {
-    Arc::new(LocalMatcher)
+/// The matcher that this configuration asks for; its model is loaded when a stream first needs it.
+pub(crate) fn suggester(config: &Config) -> Arc<dyn MappingSuggester> {
+    Arc::new(LocalMatcher { meaning: Meaning::new(config.model_dir.as_deref()) })
 }
 
 /// Likeness by meaning, for tables compared on the command line.
-pub(crate) fn similarity(_config: &Config) -> Option<Box<dyn Similarity>> {
-    None
+pub(crate) fn similarity(config: &Config) -> Option<Box<dyn Similarity>> {
+    Some(Box::new(Meaning::new(config.model_dir.as_deref())))
 }

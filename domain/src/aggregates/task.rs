@@ -210,7 +210,8 @@ impl Task {
                 Ok(vec![TaskEvent::TaskCancelled {}])
             }
             (Command::LoseWorker { now }, Status::Running) => {
-                let (code, message) = (WORKER_LOST.to_owned(), "its worker stopped before it was done".to_owned());
+                let (code, message) =
+                    (WORKER_LOST.to_owned(), "its worker stopped before it was done".to_owned());
                 Ok(vec![if self.attempt <= self.max_retries.max(LOST_WORKERS) {
                     TaskEvent::TaskRetryScheduled { attempt: self.attempt + 1, at: now, code, message }
                 } else {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// One possible line of a mapping.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Suggestion {
     pub source: String,
     pub target: String,
