@@ -46,6 +46,11 @@ fn rank(name: &str, position: usize, entity: &str) -> Option<usize> {
     {
         return Some(20);
     }
+    // `accountid` in `account_export`: the stream's name begins or ends with what the id is of.
+    let owner = folded.strip_suffix("id").filter(|owner| owner.len() > 2);
+    if owner.is_some_and(|owner| entity.starts_with(owner) || entity.ends_with(owner)) {
+        return Some(25);
+    }
     let lower = name.to_ascii_lowercase();
     let names_id = name.ends_with("Id")
         || name.ends_with("ID")
@@ -56,6 +61,9 @@ fn rank(name: &str, position: usize, entity: &str) -> Option<usize> {
     if names_id {
         // Of several references the first column is the record's own; one with the entity's name before all.
         return Some(if !entity.is_empty() && folded.contains(entity) { 30 } else { 40 + position });
+    }
+    if position == 0 && owner.is_some() {
+        return Some(4_000);
     }
     ["key", "_key", "_no", "_number", "_code"]
         .iter()
@@ -105,6 +113,13 @@ pub(crate) fn cursor_fields(fields: &[Field]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::file::infer::Inferrer;
+
+    #[test]
+    fn an_id_of_what_the_stream_is_named_after_is_its_key() {
+        let rows: &[&[&str]] = &[&["5c", "x1"], &["6d", "x2"], &["7e", "x2"]];
+        assert_eq!(guess("account_export", &["accountid", "name"], rows), ["accountid"]);
+        assert_eq!(guess("dump", &["dealid", "name"], rows), ["dealid"]);
+    }
 
     fn guess(stream: &str, columns: &[&str], rows: &[&[&str]]) -> Vec<String> {
         let sample: Vec<Row> = rows
