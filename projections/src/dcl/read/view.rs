@@ -104,7 +104,7 @@ impl Reader {
 
     pub(super) fn feeds(&self) -> Result<BTreeMap<i32, FeedInfo>> {
         let sql = "SELECT feed, CAST(feed_id AS VARCHAR), CAST(connection_id AS VARCHAR), stream, entity, priority, \
-                   closed_at IS NOT NULL FROM feeds ORDER BY feed";
+                   coalesce(closed_at, 0) > 0 FROM feeds ORDER BY feed";
         let rows = self.select(sql, |row| {
             let id = |text: String| Uuid::parse_str(&text).unwrap_or_default();
             let info = FeedInfo {
