@@ -51,7 +51,7 @@ impl Client {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = if path.starts_with("/api") || path.starts_with("/.well") || path.starts_with("/health") {
+        let url = if path.starts_with("/api/") || path.starts_with("/.well") || path.starts_with("/health") {
             format!("{}{path}", self.url)
         } else {
             format!("{}/api/v1{path}", self.url)

@@ -290,6 +290,12 @@ fn read_time(raw: &str, format: &str) -> String {
             "TRY(make_timestamp(CAST(round((TRY_CAST({raw} AS DOUBLE) - 25569) * 86400) AS BIGINT) * 1000000))"
         ),
         _ if sound_format(format) => {
+            // DuckDB's `%z` reads offsets as numbers alone, and ISO writes UTC as `Z`.
+            let raw = if format.contains("%z") {
+                format!("regexp_replace({raw}, '[Zz]$', '+00:00')")
+            } else {
+                raw.to_owned()
+            };
             format!("make_timestamp(epoch_us(try_strptime({raw}, {})))", literal(format))
         }
         _ => "CAST(NULL AS TIMESTAMP)".to_owned(),
@@ -492,7 +498,10 @@ mod tests {
         check(
             CanonicalType::Timestamp,
             parse("%Y-%m-%dT%H:%M:%S%z"),
-            &[("2024-01-05T10:00:00+02:00", "2024-01-05 08:00:00")],
+            &[
+                ("2024-01-05T10:00:00+02:00", "2024-01-05 08:00:00"),
+                ("2024-01-05T10:00:00Z", "2024-01-05 10:00:00"),
+            ],
         );
         check(CanonicalType::Timestamp, parse("%Q"), &[("2024-01-05", "!")]);
         check(
