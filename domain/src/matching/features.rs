@@ -80,8 +80,7 @@ struct Column<'a> {
     place: f64,
 }
 
-fn column<'a>(name: &str, kind: LogicalType, profile: &'a FieldProfile, place: f64) -> Column<'a> {
-    let words = tokens(name);
+fn column<'a>(words: Vec<String>, kind: LogicalType, profile: &'a FieldProfile, place: f64) -> Column<'a> {
     let joined = words.concat();
     let vowel = |letter: &char| "aeiouyäöü".contains(*letter);
     let consonants = joined.chars().filter(|letter| !vowel(letter)).collect();
@@ -186,13 +185,27 @@ fn columns<'a>(
     empty: &'a FieldProfile,
 ) -> Vec<Column<'a>> {
     let last = shape.fields.len().saturating_sub(1).max(1) as f64;
-    let numbered = shape.fields.iter().enumerate();
+    let mut names: Vec<Vec<String>> = shape.fields.iter().map(|field| tokens(&field.name)).collect();
+    drop_prefix(&mut names);
+    let numbered = shape.fields.iter().zip(names).enumerate();
     numbered
-        .map(|(index, field)| {
+        .map(|(index, (field, words))| {
             let values = profile.fields.get(&field.name).unwrap_or(empty);
-            column(&field.name, field.logical_type, values, index as f64 / last)
+            column(words, field.logical_type, values, index as f64 / last)
         })
         .collect()
+}
+
+/// A word that nearly all columns of a table begin with is the table's name and tells none apart.
+fn drop_prefix(names: &mut [Vec<String>]) {
+    let Some(first) = names.first().and_then(|words| words.first()).cloned() else { return };
+    let begins = |words: &&mut Vec<String>| words.len() > 1 && words[0] == first;
+    let with = names.iter_mut().filter(begins).count();
+    if with >= 3 && with * 5 >= names.len() * 4 {
+        for words in names.iter_mut().filter(begins) {
+            words.remove(0);
+        }
+    }
 }
 
 /// In how many columns a word, a trigram or a value occurs: what occurs everywhere says nothing.

@@ -110,7 +110,8 @@ pub fn tree_inputs(signals: &[Vec<PairSignals>]) -> Vec<Vec<Vec<f32>>> {
 pub fn curve_inputs(odds: &[Vec<f64>]) -> Vec<Vec<Vec<f64>>> {
     let assigned = assignment(odds);
     let margin = |value: f64, others: &mut dyn Iterator<Item = f64>| {
-        (value - others.fold(-8.0_f64, f64::max)).clamp(-6.0, 6.0)
+        // To be worse than a rival tells much; to be the best of the unlikely tells little.
+        (value - others.fold(-8.0_f64, f64::max)).clamp(-4.0, 0.5)
     };
     odds.iter()
         .enumerate()
