@@ -55,6 +55,7 @@ fn columns_of_two_tables_find_each_other_by_name_or_by_values() {
         assert_eq!(found, target, "{source}");
         assert!(probability > 0.5, "{source}: {probability}");
     }
-    assert!(best("score").1 < 0.5, "{:?}", best("score"));
+    // Below the band from which a person is asked.
+    assert!(best("score").1 < 0.6, "{:?}", best("score"));
     assert_eq!(found, table_candidates((&left.0, &left.1), (&right.0, &right.1), None));
 }
