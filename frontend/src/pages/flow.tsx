@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import * as calls from "@/api/calls";
 import { live, useLive } from "@/api/events";
 import { q } from "@/api/queries";
-import type { Graph, LogEvent } from "@/api/types";
+import type { Connection, Graph, LogEvent } from "@/api/types";
 import { count } from "@/lib/format";
 import { useMedia } from "@/lib/hooks";
 import { Button, buttonClass } from "@/ui/button";
@@ -29,12 +29,17 @@ export function Flow() {
   const navigate = route.useNavigate();
   const wide = useMedia("(min-width: 64rem)");
   const graph = useQuery(q.graph());
+  const connections = useQuery(q.connections());
+  const named = useMemo(
+    () => graph.data && withNames(graph.data, connections.data ?? []),
+    [graph.data, connections.data],
+  );
   const [paused, setPaused] = useState(false);
   const [shape, setShape] = useState<"graph" | "tree" | null>(null);
   const [all, setAll] = useState(false);
   const found = useMemo(
-    () => (graph.data ? searchGraph(graph.data, search.q ?? "") : null),
-    [graph.data, search.q],
+    () => (named ? searchGraph(named, search.q ?? "") : null),
+    [named, search.q],
   );
   const shown = useMemo(() => (found && !all ? firstNodes(found) : found), [found, all]);
   const layout = useMemo(() => (shown ? layoutOf(shown) : null), [shown]);
@@ -124,6 +129,17 @@ export function Flow() {
       </div>
     </>
   );
+}
+
+/** The views know a source by its id alone; its name is the connection's. */
+function withNames(graph: Graph, connections: Connection[]): Graph {
+  const names = new Map(
+    connections.map((connection) => [`source:${connection.id}`, connection.name]),
+  );
+  return {
+    ...graph,
+    nodes: graph.nodes.map((node) => ({ ...node, label: names.get(node.id) ?? node.label })),
+  };
 }
 
 /** Entities and sources first; streams fill the rest. */

@@ -122,7 +122,10 @@ async fn event_stream(
         let frame = Event::default().id(event.position.clone()).event(event.kind.clone());
         Ok::<_, Infallible>(frame.json_data(&event).unwrap_or_default())
     });
-    Ok(Sse::new(frames).keep_alive(KeepAlive::new().interval(heartbeat).text("heartbeat")).into_response())
+    // The answer's head goes out with its first frame: without one, a quiet stream would look like
+    // a server that does not answer.
+    let opening = stream::once(async { Ok(Event::default().comment("connected")) });
+    Ok(Sse::new(opening.chain(frames)).keep_alive(KeepAlive::new().interval(heartbeat).text("heartbeat")).into_response())
 }
 
 /// The same over a WebSocket: one event a text message.
