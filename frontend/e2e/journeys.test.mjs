@@ -102,7 +102,7 @@ describe("a new organisation", () => {
     await page.getByText("Succeeded").first().waitFor({ timeout: 60_000 });
     await shoot(page, "journey-synced");
 
-    await page.goto("/views/account");
+    await page.goto("/views/account?q=Aster+Energy+0");
     await page
       .getByRole("link", { name: "Open Aster Energy 0", exact: true })
       .waitFor({ timeout: 30_000 });

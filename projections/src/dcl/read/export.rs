@@ -134,7 +134,7 @@ fn rows_with_sources(view: &View) -> String {
 
 /// Runs the plan on a thread of its own; the stream ends with an error if it fails half way.
 pub(super) fn stream(instance: Arc<Instance>, reader: Reader, plan: Plan) -> ByteStream {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes>>(4);
+    let (sender, mut receiver) = mpsc::channel::<Result<Bytes>>(4);
     let failure = sender.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(error) = write(&reader, &plan, &sender) {
@@ -145,9 +145,8 @@ pub(super) fn stream(instance: Arc<Instance>, reader: Reader, plan: Plan) -> Byt
         drop(reader);
         drop(instance);
     });
-    Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    }))
+    // Asked again after its end it ends again: the compression of bodies does that.
+    Box::pin(futures::stream::poll_fn(move |context| receiver.poll_recv(context)))
 }
 
 /// Gathers what is written and hands it on in pieces.
