@@ -193,12 +193,14 @@ describe("a new organisation", () => {
     await page.getByRole("link", { name: "Mappings" }).click();
     await page.getByRole("button", { name: "Edit" }).click();
     // The column that went away is replaced by the one that came.
-    const columns = page.getByLabel(/^Column of line/);
-    await columns.first().waitFor();
-    const values = await columns.evaluateAll((all) => all.map((one) => one.value));
-    const gone = values.indexOf("AnnualRevenue");
-    assert.notEqual(gone, -1, `no line reads AnnualRevenue: ${values}`);
-    await columns.nth(gone).fill("Yearly_Turnover_EUR");
+    const targets = page.getByLabel(/^Field of line/);
+    await targets.first().waitFor();
+    const values = await targets.evaluateAll((all) => all.map((one) => one.value));
+    const line = values.indexOf("annual_revenue");
+    assert.notEqual(line, -1, `no line feeds annual_revenue: ${values}`);
+    await page
+      .getByLabel(`Column of line ${line + 1}`, { exact: true })
+      .fill("Yearly_Turnover_EUR");
     await page.getByRole("button", { name: "Save mapping" }).click();
     await page.getByText(/Mapping of accounts saved/).waitFor();
     await page.getByText("by a person").first().waitFor();

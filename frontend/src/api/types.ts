@@ -189,11 +189,21 @@ export interface MappingContent {
   key: string[];
   fields: MappingField[];
 }
+/** Batches of a schema version are read under the mapping version bound to it. */
+export interface Binding {
+  schema_version: number;
+  mapping_version: number;
+  /** Fields that keep their last good value while a repair waits. */
+  held: string[];
+  /** The key drifted: whole rows wait. */
+  hold_rows: boolean;
+}
 export interface Mapping extends MappingContent {
   id: string;
-  connection_id?: string;
+  connection_id: string;
   stream: string;
   version: number;
+  bindings?: Binding[];
 }
 
 export type Overlap = {

@@ -110,6 +110,7 @@ function MappingCard({ mapping, connectionId }: { mapping: Mapping; connectionId
           </Button>
         )}
       </CardHead>
+      <InForce mapping={mapping} />
       {editing ? (
         <form
           className="p-4 md:p-6"
@@ -150,4 +151,24 @@ function MappingCard({ mapping, connectionId }: { mapping: Mapping; connectionId
       )}
     </Card>
   );
+}
+
+/** What the newest data is read with, where that is not simply the mapping shown. */
+function InForce({ mapping }: { mapping: Mapping }) {
+  const newest = [...(mapping.bindings ?? [])].sort(
+    (left, right) => right.schema_version - left.schema_version,
+  )[0];
+  if (!newest) return null;
+  const said = [
+    newest.mapping_version !== mapping.version &&
+      `Schema version ${newest.schema_version} is read with version ${newest.mapping_version} of this mapping, as version ${mapping.version} was taken back.`,
+    newest.hold_rows && "The key changed, so whole rows wait.",
+    newest.held.length > 0 &&
+      `Held at their last good values: ${newest.held.map((field) => humanize(field)).join(", ")}.`,
+  ].filter(Boolean);
+  return said.length > 0 ? (
+    <p className="mx-4 mt-3 rounded-xl bg-warn-soft px-4 py-3 text-sm font-semibold text-warn md:mx-6">
+      {said.join(" ")}
+    </p>
+  ) : null;
 }
