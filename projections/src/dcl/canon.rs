@@ -5,6 +5,7 @@
 use super::{
     ingest::Fresh,
     normalise::rule_key,
+    program::Program,
     quarantine,
     sql::{Db, Result},
     stage::Staged,
@@ -26,20 +27,34 @@ pub(super) struct Cell<'a> {
     pub(super) sources: String,
 }
 
-/// All cells of a segment; `r` is the alias of the raw row. `present` says which source columns the
-/// relation has: a batch that came without a column (it was removed, and its cells wait) has nulls.
+/// All cells of a segment; `r` is the raw row, with what the program names.
+pub(super) struct Cells<'a> {
+    pub(super) all: Vec<Cell<'a>>,
+    program: Program,
+}
+
+impl Cells<'_> {
+    /// Raw rows with what the cells' expressions name; to be called `r`.
+    pub(super) fn over(&self, relation: &str) -> String {
+        self.program.over(relation)
+    }
+}
+
+/// All cells of a segment. `present` says which source columns the relation has: a batch that came
+/// without a column (it was removed, and its cells wait) has nulls.
 pub(super) fn cells<'a>(
     entity: &'a Entity,
     feed: &Feed,
     segment: &Segment,
     content: &MappingContent,
     present: &dyn Fn(&str) -> bool,
-) -> Vec<Cell<'a>> {
+) -> Cells<'a> {
+    let mut program = Program::new("r");
     let column = |name: &str| {
         let physical = feed.column(name).filter(|_| present(name));
         physical.map(|physical| format!("r.{physical}"))
     };
-    entity
+    let all = entity
         .fields
         .iter()
         .map(|field| {
@@ -49,11 +64,13 @@ pub(super) fn cells<'a>(
             Cell {
                 field,
                 held: segment.binding.held.contains(&field.name),
-                compiled: (!lines.is_empty()).then(|| transform::compile(field, &lines, &column)),
+                compiled: (!lines.is_empty())
+                    .then(|| transform::compile(&mut program, field, &lines, &column)),
                 sources: sources.join(", "),
             }
         })
-        .collect()
+        .collect();
+    Cells { all, program }
 }
 
 impl Cell<'_> {
@@ -75,10 +92,8 @@ pub(super) fn delta_columns(entity: &Entity) -> Vec<(String, &'static str)> {
 pub(super) fn delta_begin(db: Db<'_>, entity: &Entity) -> Result<()> {
     let columns: Vec<String> =
         delta_columns(entity).iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-    db.batch(&format!(
-        "CREATE OR REPLACE TEMP TABLE d({}); CREATE OR REPLACE TEMP TABLE x(sid UUID, seq BIGINT)",
-        columns.join(", ")
-    ))
+    db.empty("d", &entity.name, &columns.join(", "))?;
+    db.empty("x", "", "sid UUID, seq BIGINT")
 }
 
 /// The event time of a row: its mapped `updated_at`, never later than its commit.
@@ -120,27 +135,33 @@ pub(super) fn in_segment(segment: &Segment, alias: &str) -> String {
 
 /// The query of canonical rows of one segment, all as if their records were new: columns of the
 /// delta without keys and field times, plus `at`, `ev`.
-pub(super) fn canonical(entity: &Entity, segment: &Segment, cells: &[Cell<'_>], relation: &str) -> String {
-    let values: Vec<String> =
-        cells.iter().map(|cell| format!("{} AS {}", cell.value(), value_column(&cell.field.name))).collect();
+pub(super) fn canonical(entity: &Entity, segment: &Segment, cells: &Cells<'_>, relation: &str) -> String {
+    let values: Vec<String> = cells
+        .all
+        .iter()
+        .map(|cell| format!("{} AS {}", cell.value(), value_column(&cell.field.name)))
+        .collect();
     format!(
         "SELECT *, {event} AS ev FROM (SELECT r._sid AS sid, r._key AS source_id, r._first AS \"first\", r._seq AS seq, \
-         r._row AS \"row\", ct.\"at\" AS pos_time, {values} FROM {relation} r JOIN commit_times ct ON ct.seq = r._seq \
+         r._row AS \"row\", ct.\"at\" AS pos_time, {values} FROM {rows} r JOIN commit_times ct ON ct.seq = r._seq \
          WHERE r._op = 0{segment_rows}) b",
         event = event_time(entity, &segment.binding.held, "b"),
         values = values.join(", "),
+        rows = cells.over(relation),
         segment_rows = in_segment(segment, "r"),
     )
 }
 
 /// A delta row from `v` (fields and field times in place): fixed columns and keys.
 pub(super) fn delta_select(entity: &Entity, fixed: &str, fields: &[String], from: &str) -> String {
+    let mut program = Program::new("q");
     let keys: Vec<String> = entity
         .match_rules
         .iter()
-        .map(|rule| format!(", {} AS {}", rule_key(entity, rule, "q"), key_column(&rule.name)))
+        .map(|rule| format!(", {} AS {}", rule_key(&mut program, entity, rule, "q"), key_column(&rule.name)))
         .collect();
-    format!("SELECT q.*{} FROM (SELECT {fixed}, {} FROM {from}) q", keys.concat(), fields.join(", "))
+    let rows = program.over(&format!("(SELECT {fixed}, {} FROM {from})", fields.join(", ")));
+    format!("SELECT q.*{} FROM {rows} q", keys.concat())
 }
 
 /// The delta of fresh rows whose records are all new to the entity. Every field changed with its
@@ -149,7 +170,7 @@ pub(super) fn new_rows(
     entity: &Entity,
     feed: &Feed,
     segment: &Segment,
-    cells: &[Cell<'_>],
+    cells: &Cells<'_>,
     relation: &str,
 ) -> String {
     let held = &segment.binding.held;
@@ -176,7 +197,7 @@ fn changed_rows(
     entity: &Entity,
     feed: &Feed,
     segment: &Segment,
-    cells: &[Cell<'_>],
+    cells: &Cells<'_>,
     relation: &str,
 ) -> String {
     let held = held_list(entity, &segment.binding.held);
@@ -188,7 +209,7 @@ fn changed_rows(
     let mut fields = Vec::new();
     let mut times = Vec::new();
     let mut differs = vec!["o.sid IS NULL".to_owned(), format!("o.held IS DISTINCT FROM {held}")];
-    for cell in cells {
+    for cell in &cells.all {
         let (value, time) = (value_column(&cell.field.name), time_column(&cell.field.name));
         let old_time = field_time("o", &cell.field.name);
         if cell.held {
@@ -204,7 +225,11 @@ fn changed_rows(
     }
     fields.extend(times);
     let source = canonical(entity, segment, cells, relation);
-    let from = format!("({source}) v LEFT JOIN o ON o.sid = v.sid WHERE {}", differs.join(" OR "));
+    let from = format!(
+        "({source}) v LEFT JOIN {} o ON o.sid = v.sid WHERE {}",
+        tables::records(&entity.name),
+        differs.join(" OR ")
+    );
     delta_select(entity, &fixed, &fields, &from)
 }
 
@@ -217,16 +242,12 @@ pub(super) fn project(
     staged: &Staged,
     fresh: &Fresh,
 ) -> Result<bool> {
+    let records = tables::records(&entity.name);
     let known = !fresh.all_new
-        && db.temp(
-            "o",
-            &format!(
-                "SELECT r.* FROM {} r WHERE r.feed = {} AND r.sid IN (SELECT _sid FROM {})",
-                tables::records(&entity.name),
-                feed.number,
-                fresh.relation
-            ),
-        )? > 0;
+        && db.any(&format!(
+            "SELECT 1 FROM {records} r WHERE r.feed = {} AND r.sid IN (SELECT _sid FROM {})",
+            feed.number, fresh.relation
+        ))?;
     for segment in feed.segments(staged.schema_version) {
         let rows = in_segment(&segment, "r");
         if segment.binding.hold_rows && feed.entity.is_some() {
@@ -256,7 +277,7 @@ pub(super) fn project(
         ))?;
         if known && staged.deletes {
             db.run(&format!(
-                "INSERT INTO x SELECT r._sid, r._seq FROM {} r JOIN o ON o.sid = r._sid WHERE r._op = 1{rows}",
+                "INSERT INTO x SELECT r._sid, r._seq FROM {} r JOIN {records} o ON o.sid = r._sid WHERE r._op = 1{rows}",
                 fresh.relation
             ))?;
         }
@@ -270,9 +291,6 @@ pub(super) fn project(
             &rows,
             !fresh.all_new,
         )?;
-    }
-    if known {
-        db.drop(&["o"])?;
     }
     Ok(known)
 }

@@ -10,16 +10,33 @@
 
 use super::{
     normalise::rule_guards,
+    program::Program,
     solve::{Node, Problem, Said, solve as solve_problem},
     sql::{Db, Result},
-    tables::{self, key_column, literal},
+    tables::{self, key_column, literal, value_column},
     versions::record_names,
 };
 use crate::error::ProjectionError;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use autonomos_domain::ontology::Entity;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Columns of a record that decide its links: keys, and the fields that guards read.
+pub(super) fn columns(entity: &Entity) -> Vec<String> {
+    let mut columns: Vec<String> = entity.match_rules.iter().map(|rule| key_column(&rule.name)).collect();
+    let mut fields: BTreeSet<&str> =
+        entity.match_rules.iter().flat_map(|rule| rule.unless_different.iter().map(String::as_str)).collect();
+    // A domain may be read from the website.
+    if fields.contains("domain") {
+        fields.insert("website");
+    }
+    columns.extend(fields.into_iter().filter(|name| entity.field(name).is_some()).map(value_column));
+    columns
+}
 
 /// Whether a record of the entity can be in a cluster with another: with one feed and nothing said
 /// by people, it can not.
@@ -46,29 +63,24 @@ pub(super) fn touched(db: Db<'_>, entity: &Entity, low: i64, high: i64) -> Resul
     let name = literal(&entity.name);
     let window = format!("d.\"from\" BETWEEN {low} AND {high}");
     let mut moved = vec!["o.sid IS NULL".to_owned()];
-    for rule in &entity.match_rules {
-        let key = key_column(&rule.name);
-        moved.push(format!("d.{key} IS DISTINCT FROM o.{key}"));
-        for (new, old) in rule_guards(entity, rule, "d").iter().zip(rule_guards(entity, rule, "o")) {
-            moved.push(format!("({new}) IS DISTINCT FROM ({old})"));
-        }
-    }
+    moved.extend(columns(entity).iter().map(|name| format!("d.{name} IS DISTINCT FROM o.{name}")));
     db.temp(
         "t",
+        "",
         &format!(
             "SELECT d.sid, d.\"from\" AS pos FROM d LEFT JOIN ow o ON o.sid = d.sid WHERE {window} AND ({}) \
              UNION ALL SELECT x.sid, x.seq FROM x WHERE x.seq BETWEEN {low} AND {high}",
             moved.join(" OR ")
         ),
     )?;
-    db.batch(
-        "CREATE OR REPLACE TEMP TABLE tu0(uid UUID, pos BIGINT); CREATE OR REPLACE TEMP TABLE tk(k VARCHAR, pos BIGINT)",
-    )?;
+    db.empty("tu0", "", "uid UUID, pos BIGINT")?;
+    db.empty("tk", "", "k VARCHAR, pos BIGINT")?;
     for (index, rule) in entity.match_rules.iter().enumerate() {
         let key = key_column(&rule.name);
         // The keys that records come with or leave, and who has them now.
         let keys = db.temp(
-            "kt",
+        "kt",
+        "",
             &format!(
                 "SELECT d.{key} AS k, t.pos, d.sid, d.feed FROM d JOIN t ON t.sid = d.sid WHERE {window} AND d.{key} IS NOT NULL \
                  UNION SELECT o.{key}, t.pos, o.sid, o.feed FROM ow o JOIN t ON t.sid = o.sid WHERE o.{key} IS NOT NULL"
@@ -78,7 +90,8 @@ pub(super) fn touched(db: Db<'_>, entity: &Entity, low: i64, high: i64) -> Resul
             continue;
         }
         db.temp(
-            "nb",
+        "nb",
+        "",
             &format!("SELECT r.{key} AS k, r.sid, r.feed, r.uid FROM {records} r WHERE r.{key} IN (SELECT k FROM kt)"),
         )?;
         // A key of one feed links nothing, nor does one that was ambiguous before and after.
@@ -88,7 +101,8 @@ pub(super) fn touched(db: Db<'_>, entity: &Entity, low: i64, high: i64) -> Resul
             ""
         };
         let linking = db.temp(
-            "lk",
+        "lk",
+        "",
             &format!(
                 "SELECT k FROM (SELECT k, feed FROM kt UNION ALL SELECT k, feed FROM nb) WHERE true{ambiguous} \
                  GROUP BY k HAVING min(feed) <> max(feed)"
@@ -124,9 +138,8 @@ pub(super) fn touched(db: Db<'_>, entity: &Entity, low: i64, high: i64) -> Resul
     if rejected_before(db, entity)? {
         widen(db, entity)?;
     }
-    db.temp("tu", "SELECT DISTINCT uid, pos FROM tu0")?;
-    db.temp("su", "SELECT DISTINCT uid, pos FROM ow WHERE NOT solo UNION SELECT uid, pos FROM tu")?;
-    db.drop(&["kt", "nb", "lk", "tu0"])?;
+    db.temp("tu", "", "SELECT DISTINCT uid, pos FROM tu0")?;
+    db.temp("su", "", "SELECT DISTINCT uid, pos FROM ow WHERE NOT solo UNION SELECT uid, pos FROM tu")?;
     db.any("SELECT 1 FROM su")
 }
 
@@ -141,7 +154,9 @@ fn widen(db: Db<'_>, entity: &Entity) -> Result<()> {
     let records = tables::records(&entity.name);
     loop {
         let mut grown = 0;
-        db.temp("wa", &format!("SELECT DISTINCT r.sid, r.\"first\", r.feed, r.uid, u.pos FROM {records} r JOIN tu0 u ON u.uid = r.uid"))?;
+        db.temp(
+        "wa",
+        "", &format!("SELECT DISTINCT r.sid, r.\"first\", r.feed, r.uid, u.pos FROM {records} r JOIN tu0 u ON u.uid = r.uid"))?;
         for rule in &entity.match_rules {
             groups(db, entity, rule, "wa")?;
             grown += db.run(&format!(
@@ -151,7 +166,7 @@ fn widen(db: Db<'_>, entity: &Entity) -> Result<()> {
             ))?;
         }
         if grown == 0 {
-            return db.drop(&["wa", "ge"]);
+            return Ok(());
         }
     }
 }
@@ -165,15 +180,19 @@ fn groups(
 ) -> Result<usize> {
     let records = tables::records(&entity.name);
     let key = key_column(&rule.name);
-    let guards = rule_guards(entity, rule, "r");
+    let mut program = Program::new("r");
+    let guards = rule_guards(&mut program, entity, rule, "r");
     let named: Vec<String> =
         guards.iter().enumerate().map(|(index, sql)| format!(", {sql} AS u{index}")).collect();
+    let members = format!("gm{}", guards.len());
     db.temp(
-        "gm",
+        &members,
+        "",
         &format!(
-            "SELECT r.{key} AS k, r.\"first\", r.feed{} FROM {records} r WHERE r.{key} IN \
+            "SELECT r.{key} AS k, r.\"first\", r.feed{} FROM {} r WHERE r.{key} IN \
              (SELECT n.{key} FROM {records} n JOIN {among} a ON a.sid = n.sid WHERE n.{key} IS NOT NULL)",
-            named.concat()
+            named.concat(),
+            program.over(&records)
         ),
     )?;
     let counts: Vec<String> =
@@ -189,9 +208,10 @@ fn groups(
         (0..guards.len()).map(|index| format!(" AND p.s{index} IS NOT DISTINCT FROM v.s{index}")).collect();
     let edges = db.temp(
         "ge",
+        "",
         &format!(
-            "WITH w AS (SELECT k{} FROM gm GROUP BY k HAVING min(feed) <> max(feed)), \
-             p AS (SELECT m.k, m.\"first\", m.feed{} FROM gm m JOIN w ON w.k = m.k WHERE true{}), \
+            "WITH w AS (SELECT k{} FROM {members} GROUP BY k HAVING min(feed) <> max(feed)), \
+             p AS (SELECT m.k, m.\"first\", m.feed{} FROM {members} m JOIN w ON w.k = m.k WHERE true{}), \
              v AS (SELECT k{split}, min(\"first\") AS g FROM p GROUP BY k{split} \
                    HAVING count(*) > 1 AND count(*) = count(DISTINCT feed)) \
              SELECT v.g, p.\"first\", p.feed FROM p JOIN v ON v.k = p.k{}",
@@ -201,7 +221,6 @@ fn groups(
             same.concat(),
         ),
     )?;
-    db.drop(&["gm"])?;
     Ok(edges)
 }
 
@@ -216,12 +235,16 @@ pub(super) fn first_conflict(db: Db<'_>) -> Result<Option<i64>> {
 /// Solves clusters again though no record changed: those of the query `(uid, pos)`.
 pub(super) fn solve_again(db: Db<'_>, entity: &Entity, clusters: &str) -> Result<()> {
     let records = tables::records(&entity.name);
-    db.temp("tu", &format!("SELECT DISTINCT uid, pos FROM ({clusters})"))?;
-    db.temp("su", "SELECT uid, pos FROM tu")?;
-    db.temp("ow", &format!("SELECT r.*, CAST(0 AS BIGINT) AS pos FROM {records} r WHERE false"))?;
-    db.temp("t", "SELECT sid, pos FROM ow")?;
-    solve(db, entity)?;
-    db.drop(&["ow"])
+    db.temp("tu", "", &format!("SELECT DISTINCT uid, pos FROM ({clusters})"))?;
+    db.temp("su", "", "SELECT uid, pos FROM tu")?;
+    db.temp(
+        "ow",
+        &entity.name, &format!(
+            "SELECT r.sid, r.uid, r.solo, r.feed, r.\"first\", r.\"from\", CAST(0 AS BIGINT) AS pos{} FROM {records} r WHERE false",
+            columns(entity).iter().map(|name| format!(", r.{name}")).collect::<String>()
+        ))?;
+    db.temp("t", "", "SELECT sid, pos FROM ow")?;
+    solve(db, entity)
 }
 
 /// Solves the clusters in `tu` again, the window's rows being in the record table.
@@ -231,6 +254,7 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
     pass_on_ids(db, entity)?;
     db.temp(
         "a",
+        "",
         &format!("SELECT r.sid, r.\"first\", r.feed, r.uid, r.solo, u.pos FROM {records} r JOIN tu u ON u.uid = r.uid"),
     )?;
     // Whatever has a link into what is solved is solved with it.
@@ -238,7 +262,7 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
         let mut grown = 0;
         for (index, rule) in entity.match_rules.iter().enumerate() {
             groups(db, entity, rule, "a")?;
-            db.batch(&format!("CREATE OR REPLACE TEMP TABLE ge_{index} AS SELECT * FROM ge"))?;
+            db.temp(&format!("ge_{index}"), "", "SELECT g, \"first\" FROM ge")?;
             grown += db.run(&format!(
                 "INSERT INTO tu SELECT r.uid, min(a.pos) FROM ge me JOIN a ON a.\"first\" = me.\"first\" JOIN ge other ON other.g = me.g \
                  JOIN {records} r ON r.\"first\" = other.\"first\" WHERE r.uid NOT IN (SELECT uid FROM tu) GROUP BY r.uid"
@@ -253,7 +277,8 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
             break;
         }
         db.temp(
-            "a",
+        "a",
+        "",
             &format!("SELECT r.sid, r.\"first\", r.feed, r.uid, r.solo, u.pos FROM {records} r JOIN tu u ON u.uid = r.uid"),
         )?;
     }
@@ -273,6 +298,7 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
     // The founder is the earliest key ever in the cluster, deleted ones included.
     db.temp(
         "nc",
+        "",
         &format!(
             "SELECT c.root, count(*) AS n, arg_min(coalesce(f.ghost, a.sid), coalesce(f.ghost_first, a.\"first\")) AS uid \
              FROM a JOIN cl c ON c.\"first\" = a.\"first\" LEFT JOIN founders f ON f.entity = {name} AND f.sid = a.sid GROUP BY c.root"
@@ -280,6 +306,7 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
     )?;
     db.temp(
         "ch",
+        "",
         "SELECT a.sid, a.pos, n.uid, n.n = 1 AS solo FROM a JOIN cl c ON c.\"first\" = a.\"first\" JOIN nc n ON n.root = c.root \
          WHERE a.uid <> n.uid OR a.solo <> (n.n = 1)",
     )?;
@@ -297,10 +324,7 @@ pub(super) fn solve(db: Db<'_>, entity: &Entity) -> Result<()> {
         "INSERT INTO su SELECT z.uid, min(z.pos) FROM (SELECT uid, pos FROM tu UNION ALL SELECT uid, pos FROM ch) z \
          WHERE z.uid NOT IN (SELECT uid FROM su) GROUP BY z.uid",
     )?;
-    for index in 0..entity.match_rules.len() {
-        db.drop(&[&format!("ge_{index}")])?;
-    }
-    db.drop(&["a", "cl", "nc", "ch", "ge", "tk", "t", "tu"])
+    Ok(())
 }
 
 /// The id of a cluster outlives its founder: the earliest record left carries it on. A founder that
@@ -311,6 +335,7 @@ fn pass_on_ids(db: Db<'_>, entity: &Entity) -> Result<()> {
     // Records of the window that are no longer there.
     db.temp(
         "gn",
+        "",
         &format!(
             "SELECT o.sid, o.uid, o.solo, coalesce(f.ghost, o.sid) AS ghost, coalesce(f.ghost_first, o.\"first\") AS gf \
              FROM ow o JOIN t ON t.sid = o.sid LEFT JOIN founders f ON f.entity = {name} AND f.sid = o.sid \
@@ -323,6 +348,7 @@ fn pass_on_ids(db: Db<'_>, entity: &Entity) -> Result<()> {
     ))?;
     db.temp(
         "gh",
+        "",
         &format!(
             "SELECT s.sid, s.\"first\", g.ghost, g.gf FROM (SELECT uid, arg_min(ghost, gf) AS ghost, min(gf) AS gf FROM gn WHERE NOT solo GROUP BY uid) g \
              JOIN (SELECT uid, arg_min(sid, \"first\") AS sid, min(\"first\") AS \"first\" FROM {records} \
@@ -332,7 +358,7 @@ fn pass_on_ids(db: Db<'_>, entity: &Entity) -> Result<()> {
     )?;
     db.run(&format!("DELETE FROM founders WHERE entity = {name} AND sid IN (SELECT sid FROM gh)"))?;
     db.run(&format!("INSERT INTO founders SELECT {name}, sid, ghost, gf FROM gh"))?;
-    db.drop(&["gn", "gh"])
+    Ok(())
 }
 
 /// Reads what is to be solved: table `a`, groups of each rule in `ge_<n>`, what people said.
@@ -390,7 +416,7 @@ fn problem(db: Db<'_>, entity: &Entity) -> Result<Problem> {
 
 /// The solved clusters as table `cl(first, root)`.
 fn store(db: Db<'_>, problem: &Problem, clusters: &[u32]) -> Result<()> {
-    db.batch("CREATE OR REPLACE TEMP TABLE cl(\"first\" BIGINT, root BIGINT)")?;
+    db.empty("cl", "", "\"first\" BIGINT, root BIGINT")?;
     let firsts = Int64Array::from_iter_values(problem.nodes.iter().map(|node| node.first));
     let roots = Int64Array::from_iter_values(clusters.iter().map(|&root| problem.nodes[root as usize].first));
     let schema = Schema::new(vec![
@@ -400,7 +426,7 @@ fn store(db: Db<'_>, problem: &Problem, clusters: &[u32]) -> Result<()> {
     let columns: Vec<ArrayRef> = vec![Arc::new(firsts), Arc::new(roots)];
     let rows = RecordBatch::try_new(Arc::new(schema), columns)
         .map_err(|error| ProjectionError::Views(error.to_string()))?;
-    let mut appender = db.0.appender_to_catalog_and_db("cl", "temp", "main")?;
+    let mut appender = db.connection.appender_to_catalog_and_db("cl", "temp", "main")?;
     appender.append_record_batch(rows)?;
     appender.flush()?;
     Ok(())

@@ -41,7 +41,7 @@ pub(super) fn append_raw(db: Db<'_>, state: &State, staged: &Staged) -> Result<F
     let content = format!("hash({}, s._op, s.{})", staged.schema_version, hashed.join(", s."));
 
     let prior = format!("p_{number}");
-    let known = db.temp(
+    let known = db.make(
         &prior,
         &format!(
             "SELECT r._sid, arg_max(r._h, {at}) AS h, arg_max(r._op, {at}) AS op, max(r._seq) AS seq, min({at}) AS f \
@@ -62,7 +62,7 @@ pub(super) fn append_raw(db: Db<'_>, state: &State, staged: &Staged) -> Result<F
     } else {
         let table = format!("fr_{number}");
         // A record that is gone already is not told again; one that comes back is always news.
-        let rows = db.temp(
+        let rows = db.make(
             &table,
             &format!(
                 "SELECT s.*, coalesce(p.f, {at}) AS _first, {content} AS _h \
@@ -109,7 +109,7 @@ fn count_repeats(db: Db<'_>, feed: &Feed, staged: &Staged) -> Result<()> {
     let window = if feed.snapshot_from.is_some() { "_key" } else { "_key, _seq" };
     let before = format!("kr_{number}");
     let earlier = match feed.snapshot_from {
-        Some(from) => db.temp(
+        Some(from) => db.make(
             &before,
             &format!(
                 "SELECT split_part(k, '#', 1) AS k, count(*) AS n FROM (\
@@ -119,11 +119,11 @@ fn count_repeats(db: Db<'_>, feed: &Feed, staged: &Staged) -> Result<()> {
                 seen = tables::seen_table(number),
             ),
         )?,
-        None => db.temp(&before, "SELECT CAST(NULL AS VARCHAR) AS k, 0 AS n WHERE false")?,
+        None => db.make(&before, "SELECT CAST(NULL AS VARCHAR) AS k, 0 AS n WHERE false")?,
     };
     if earlier > 0 || db.any(&format!("SELECT 1 FROM {table} GROUP BY {window} HAVING count(*) > 1"))? {
         let numbered = format!("kn_{number}");
-        db.temp(
+        db.make(
             &numbered,
             &format!(
                 "SELECT _seq AS q, _row AS w, _key || '#' || CAST(n AS VARCHAR) AS k FROM (\
@@ -186,7 +186,7 @@ pub(super) fn snapshot_absent(
         return Ok(None);
     }
     let table = format!("ab_{}", feed.number);
-    let absent = db.temp(
+    let absent = db.make(
         &table,
         &format!(
             "SELECT r._sid, arg_max(r._key, {at}) AS _key FROM {raw} r WHERE {earlier} \

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod engine;
 mod ingest;
 mod normalise;
+mod program;
 mod quarantine;
 pub mod read;
 mod reproject;

@@ -13,7 +13,7 @@
 //! A rule's key is its fields' normal forms joined by U+001F; null when one is missing. A domain that
 //! gives no key is taken from the entity's `website`.
 
-use super::{tables::value_column, transform::host};
+use super::{program::Program, tables::value_column, transform::host};
 use autonomos_domain::ontology::{CanonicalType, Entity, MatchRule, OntologyField, Semantic};
 
 /// Hosts that many organisations share.
@@ -27,62 +27,81 @@ const SHARED_HOSTS: &str = "'gmail.com','googlemail.com','yahoo.com','yahoo.co.u
 const LEGAL_FORMS: &str = "inc|incorporated|llc|llp|lp|ltd|limited|corp|corporation|co|company|gmbh|kg|ag|se|sa|sas|sarl|bv|nv|plc|pty|oy|oyj|ab|as|asa|aps|srl|spa|kk|kft|sro|zrt|pte|pvt";
 
 /// The normal form of a value.
-fn normalised(column: &str, field: &OntologyField) -> String {
+fn normalised(program: &mut Program, column: &str, field: &OntologyField) -> String {
     if field.canonical_type != CanonicalType::Text {
         return format!("CAST({column} AS VARCHAR)");
     }
-    match field.semantic {
+    let form = match field.semantic {
         Semantic::Domain | Semantic::Url => {
-            let host = host(column);
+            let host = host(program, column);
             format!("CASE WHEN {host} NOT IN ({SHARED_HOSTS}) THEN {host} END")
         }
         Semantic::Email => {
             format!("CASE WHEN contains({column}, '@') THEN lower(trim({column})) END")
         }
         Semantic::Phone => {
-            let digits = format!("regexp_replace({column}, '[^0-9]', '', 'g')");
+            let digits = program.bind(format!("regexp_replace({column}, '[^0-9]', '', 'g')"));
             format!("CASE WHEN length({digits}) >= 7 THEN {digits} END")
         }
         Semantic::OrganizationName => {
-            let bare = format!(
-                "regexp_replace(replace(lower(strip_accents({column})), '&', ' and '), '[''’.]', '', 'g')"
+            // Most names are plain words: only the others go through the patterns.
+            let plain = program.bind(format!("lower(strip_accents({column}))"));
+            let bare = format!("regexp_replace(replace({plain}, '&', ' and '), '[''’.]', '', 'g')");
+            let words = format!(
+                "CASE WHEN regexp_full_match({plain}, '[a-z0-9]+( [a-z0-9]+)*') THEN {plain} \
+                 ELSE trim(regexp_replace({bare}, '[^\\p{{L}}\\p{{N}}]+', ' ', 'g')) END"
             );
-            let words = format!("' ' || regexp_replace({bare}, '[^\\p{{L}}\\p{{N}}]+', ' ', 'g')");
-            format!(
-                "nullif(trim(regexp_replace({words}, '(\\S)(\\s+(and\\s+)?({LEGAL_FORMS}))+\\s*$', '\\1')), '')"
-            )
+            let name = program.bind(format!("regexp_replace({words}, '( (and )?({LEGAL_FORMS}))+$', '')"));
+            format!("nullif({name}, '')")
         }
-        Semantic::Identifier | Semantic::Reference => format!("nullif(trim({column}), '')"),
-        _ => format!("nullif(trim(regexp_replace(lower(strip_accents({column})), '\\s+', ' ', 'g')), '')"),
-    }
+        Semantic::Identifier | Semantic::Reference => {
+            let trimmed = program.bind(format!("trim({column})"));
+            format!("nullif({trimmed}, '')")
+        }
+        _ => {
+            let plain = program.bind(format!("trim(lower(strip_accents({column})))"));
+            let spaced = program.bind(format!(
+                "CASE WHEN contains({plain}, '  ') OR contains({plain}, chr(9)) OR contains({plain}, chr(160)) \
+                 THEN regexp_replace({plain}, '[\\s\\p{{Z}}]+', ' ', 'g') ELSE {plain} END"
+            ));
+            format!("nullif({spaced}, '')")
+        }
+    };
+    program.bind(form)
 }
 
 /// The normal form of a field of the record `alias`, with a domain taken from the website.
-fn field_key(entity: &Entity, name: &str, alias: &str) -> String {
+fn field_key(program: &mut Program, entity: &Entity, name: &str, alias: &str) -> String {
     let Some(field) = entity.field(name) else { return "CAST(NULL AS VARCHAR)".to_owned() };
-    let own = normalised(&format!("{alias}.{}", value_column(name)), field);
+    let own = normalised(program, &format!("{alias}.{}", value_column(name)), field);
     let website = entity.field("website").filter(|website| website.semantic == Semantic::Url);
     match website {
-        Some(website) if field.semantic == Semantic::Domain && field.name == "domain" => format!(
-            "coalesce({own}, {})",
-            normalised(&format!("{alias}.{}", value_column(&website.name)), website)
-        ),
+        Some(website) if field.semantic == Semantic::Domain && field.name == "domain" => {
+            let other = normalised(program, &format!("{alias}.{}", value_column(&website.name)), website);
+            program.bind(format!("coalesce({own}, {other})"))
+        }
         _ => own,
     }
 }
 
-/// The key of a rule for the record `alias`: null when a part is missing.
-pub(super) fn rule_key(entity: &Entity, rule: &MatchRule, alias: &str) -> String {
-    let parts: Vec<String> = rule.all_equal.iter().map(|name| field_key(entity, name, alias)).collect();
+/// The key of a rule for the record `alias`, which is the program's: null when a part is missing.
+pub(super) fn rule_key(program: &mut Program, entity: &Entity, rule: &MatchRule, alias: &str) -> String {
+    let parts: Vec<String> =
+        rule.all_equal.iter().map(|name| field_key(program, entity, name, alias)).collect();
     if parts.is_empty() {
         return "CAST(NULL AS VARCHAR)".to_owned();
     }
-    parts.iter().map(|part| format!("({part})")).collect::<Vec<_>>().join(" || chr(31) || ")
+    parts.join(" || chr(31) || ")
 }
 
 /// What must not differ for the rule to link, for the record `alias`.
-pub(super) fn rule_guards(entity: &Entity, rule: &MatchRule, alias: &str) -> Vec<String> {
-    rule.unless_different.iter().map(|name| field_key(entity, name, alias)).collect()
+pub(super) fn rule_guards(
+    program: &mut Program,
+    entity: &Entity,
+    rule: &MatchRule,
+    alias: &str,
+) -> Vec<String> {
+    rule.unless_different.iter().map(|name| field_key(program, entity, name, alias)).collect()
 }
 
 #[cfg(test)]
@@ -110,7 +129,10 @@ mod tests {
             })
             .collect();
         let connection = Connection::open_in_memory().unwrap();
-        let sql = format!("SELECT {} FROM (SELECT {}) r", rule_key(entity, rule, "r"), columns.join(", "));
+        let mut program = Program::new("r");
+        let key = rule_key(&mut program, entity, rule, "r");
+        let sql =
+            format!("SELECT {key} FROM {} r", program.over(&format!("(SELECT {})", columns.join(", "))));
         connection.query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{error}: {sql}"))
     }
 

@@ -2,7 +2,7 @@
 //! connector could not read. A cell waits as long as its row is the record's latest.
 
 use super::{
-    canon::Cell,
+    canon::{Cell, Cells},
     sql::{Db, Result},
     state::{Feed, Segment},
     tables::{codes, literal},
@@ -83,7 +83,7 @@ pub(super) fn cells_waiting(
     entity: &str,
     feed: &Feed,
     segment: &Segment,
-    cells: &[Cell<'_>],
+    cells: &Cells<'_>,
     relation: &str,
     rows: &str,
     replaces: bool,
@@ -108,18 +108,22 @@ pub(super) fn waiting_rows(
     entity: &str,
     feed: &Feed,
     segment: &Segment,
-    cells: &[Cell<'_>],
+    cells: &Cells<'_>,
     relation: &str,
     rows: &str,
 ) -> Result<Vec<String>> {
-    let watched: Vec<(&Cell<'_>, String)> =
-        cells.iter().filter_map(|cell| waiting(cell).map(|(_, _, condition)| (cell, condition))).collect();
+    let watched: Vec<(&Cell<'_>, String)> = cells
+        .all
+        .iter()
+        .filter_map(|cell| waiting(cell).map(|(_, _, condition)| (cell, condition)))
+        .collect();
     if watched.is_empty() {
         return Ok(Vec::new());
     }
+    let from = cells.over(relation);
     let counts: Vec<String> = watched.iter().map(|(_, condition)| format!("bool_or({condition})")).collect();
     let flags = format!(
-        "SELECT CAST(to_json([{}]) AS VARCHAR) FROM {relation} r WHERE r._op = 0{rows}",
+        "SELECT CAST(to_json([{}]) AS VARCHAR) FROM {from} r WHERE r._op = 0{rows}",
         counts.join(", ")
     );
     let found = db.rows(&flags, |row| row.get::<_, Option<String>>(0))?;
@@ -133,7 +137,7 @@ pub(super) fn waiting_rows(
         .iter()
         .zip(found)
         .filter(|(_, found)| *found == Some(true))
-        .filter_map(|((cell, _), _)| cell_rows(entity, feed, segment, cell, relation, rows))
+        .filter_map(|((cell, _), _)| cell_rows(entity, feed, segment, cell, &from, rows))
         .collect())
 }
 

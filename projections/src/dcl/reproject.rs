@@ -51,6 +51,7 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
     let counts = format!("(({}) AND r._seq > {})", any_of(&counted, "r"), feed.closed_at);
     db.temp(
         "rc",
+        "",
         &format!(
             "SELECT *, coalesce(last > coalesce(dead, -1), false) AS live FROM (\
              SELECT r._sid AS sid, min({at}) AS f, count(*) FILTER ({counts} AND r._op = 0) AS n, \
@@ -62,11 +63,8 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
     let names = columns.join(", ");
     let kinds: Vec<String> =
         delta_columns(entity).iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-    db.batch(&format!(
-        "CREATE OR REPLACE TEMP TABLE df({}); CREATE OR REPLACE TEMP TABLE q AS SELECT {} FROM quarantine WHERE false",
-        kinds.join(", "),
-        quarantine::COLUMNS
-    ))?;
+    db.empty("df", &entity.name, &kinds.join(", "))?;
+    db.temp("q", "", &format!("SELECT {} FROM quarantine WHERE false", quarantine::COLUMNS))?;
     // Records with one row that counts, by far the most.
     let single = format!(
         "(SELECT r.*, c.f AS _first FROM {raw} r JOIN rc c ON c.sid = r._sid WHERE c.live AND c.n = 1 AND {at} = c.last)"
@@ -92,7 +90,7 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
     rows_held(db, entity, feed, &segments, &raw)?;
     difference(db, entity, feed, seq, &columns)?;
     quarantine::settle(db, feed, seq, Some("q"))?;
-    db.drop(&["rc", "df", "q"])
+    Ok(())
 }
 
 /// Adds records with several rows that count to `df`.
@@ -103,11 +101,15 @@ fn many_rows(db: Db<'_>, entity: &Entity, feed: &Feed, counted: &[&Segment], raw
         .iter()
         .map(|field| format!("{} {}", value_column(&field.name), tables::sql_type(field.canonical_type)))
         .collect();
-    db.batch(&format!(
-        "CREATE OR REPLACE TEMP TABLE m(sid UUID, source_id VARCHAR, \"first\" BIGINT, seq BIGINT, \"row\" INTEGER, ord BIGINT, \
-         sv INTEGER, mv INTEGER, held VARCHAR[], ev TIMESTAMP, {})",
-        values.join(", ")
-    ))?;
+    db.empty(
+        "m",
+        &entity.name,
+        &format!(
+            "sid UUID, source_id VARCHAR, \"first\" BIGINT, seq BIGINT, \"row\" INTEGER, ord BIGINT, \
+         sv INTEGER, mv INTEGER, held VARCHAR[], ev TIMESTAMP, {}",
+            values.join(", ")
+        ),
+    )?;
     let fields: Vec<String> = entity.fields.iter().map(|field| value_column(&field.name)).collect();
     for segment in counted {
         let Some(content) = feed.counted(segment) else { continue };
@@ -141,6 +143,7 @@ fn many_rows(db: Db<'_>, entity: &Entity, feed: &Feed, counted: &[&Segment], raw
             // Only rows that do not hold it say anything about it.
             db.temp(
                 &format!("h{index}"),
+                &entity.name,
                 &format!(
                     "SELECT sid, arg_max_null(x, ord) AS v, arg_max(ev, ord) FILTER (c) AS t FROM (\
                      SELECT sid, ord, ev, {value} AS x, lag(ord) OVER w IS NULL OR {value} IS DISTINCT FROM lag({value}) OVER w AS c \
@@ -162,6 +165,8 @@ fn many_rows(db: Db<'_>, entity: &Entity, feed: &Feed, counted: &[&Segment], raw
     }
     db.temp(
         "ms",
+        // Which fields were ever held differs from feed to feed.
+        &format!("{} {ever_held:?}", entity.name),
         &format!(
             "SELECT sid{} FROM (SELECT sid, ord, ev{} FROM m WINDOW w AS (PARTITION BY sid ORDER BY ord)) GROUP BY sid",
             since.concat(),
@@ -184,10 +189,7 @@ fn many_rows(db: Db<'_>, entity: &Entity, feed: &Feed, counted: &[&Segment], raw
         columns.join(", "),
         ordered.join(", ")
     ))?;
-    for index in 0..entity.fields.len() {
-        db.drop(&[&format!("h{index}")])?;
-    }
-    db.drop(&["m", "ms"])
+    Ok(())
 }
 
 /// Adds the rows that wait as a whole to `q`: of each record the latest, unless a counting row of it
@@ -200,6 +202,7 @@ fn rows_held(db: Db<'_>, entity: &Entity, feed: &Feed, segments: &[Segment], raw
     let at = appearance("r");
     db.temp(
         "hr",
+        "",
         &format!(
             "SELECT r._sid AS sid, max({at}) AS ord FROM {raw} r JOIN rc c ON c.sid = r._sid WHERE ({}) AND r._op = 0 AND r._seq > {} \
              AND {at} > greatest(coalesce(c.last, -1), coalesce(c.dead, -1)) GROUP BY r._sid",
@@ -212,7 +215,7 @@ fn rows_held(db: Db<'_>, entity: &Entity, feed: &Feed, segments: &[Segment], raw
             format!("{raw} r JOIN hr ON hr.sid = r._sid AND hr.ord = {at} WHERE {}", within(segment, "r"));
         db.run(&format!("INSERT INTO q {}", quarantine::held_rows(&entity.name, feed, segment, &from)))?;
     }
-    db.drop(&["hr"])
+    Ok(())
 }
 
 /// The delta between the records of the feed as they are and as `df` wants them, at `seq`.

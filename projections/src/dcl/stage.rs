@@ -317,7 +317,7 @@ fn append(db: Db<'_>, table: &str, seq: i64, batch: Decoded) -> Result<()> {
     fields.extend(batch.rows.schema().fields().iter().map(|field| field.as_ref().clone()));
     arrays.extend(batch.rows.columns().iter().cloned());
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(unreadable)?;
-    let mut appender = db.0.appender_to_catalog_and_db(table, "temp", "main")?;
+    let mut appender = db.connection.appender_to_catalog_and_db(table, "temp", "main")?;
     appender.append_record_batch(rows)?;
     appender.flush()?;
     Ok(())

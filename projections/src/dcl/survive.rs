@@ -35,6 +35,7 @@ pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
     let selected: Vec<String> = fields.iter().map(|(sql, name)| format!(", {sql} AS {name}")).collect();
     db.temp(
         "nu",
+        &entity.name,
         &format!(
             "SELECT uid, pos AS \"from\", members{selected} FROM (SELECT m.uid, m.pos, CAST(count(*) AS INTEGER) AS members{picked} FROM (\
              SELECT r.*, s.pos, row_number() OVER (PARTITION BY r.uid ORDER BY f.priority DESC, r.\"first\") AS rank \
@@ -49,19 +50,22 @@ pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
     // Old unified rows that end here.
     db.temp(
         "eu",
+        "",
         &format!(
-            "SELECT u.*, s.pos FROM {unified} u JOIN su s ON s.uid = u.uid WHERE NOT EXISTS (SELECT 1 FROM nu n WHERE {same})"
+            "SELECT u.uid, s.pos FROM {unified} u JOIN su s ON s.uid = u.uid WHERE NOT EXISTS (SELECT 1 FROM nu n WHERE {same})"
         ),
     )?;
     let names: Vec<String> = tables::unified_columns(entity).into_iter().map(|(name, _)| name).collect();
+    let own: Vec<String> = names.iter().map(|name| format!("u.{name}")).collect();
     let names = names.join(", ");
     db.run(&format!(
-        "INSERT INTO {} ({names}, \"to\") SELECT {names}, pos FROM eu WHERE \"from\" < pos",
-        tables::unified_history(&entity.name)
+        "INSERT INTO {} ({names}, \"to\") SELECT {}, eu.pos FROM {unified} u JOIN eu ON eu.uid = u.uid WHERE u.\"from\" < eu.pos",
+        tables::unified_history(&entity.name),
+        own.join(", ")
     ))?;
     db.run(&format!("DELETE FROM {unified} WHERE uid IN (SELECT uid FROM eu)"))?;
     db.run(&format!(
         "INSERT INTO {unified} ({names}) SELECT {names} FROM nu WHERE uid NOT IN (SELECT uid FROM {unified} WHERE uid IN (SELECT uid FROM nu))"
     ))?;
-    db.drop(&["nu", "eu", "su"])
+    Ok(())
 }

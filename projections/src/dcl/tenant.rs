@@ -4,8 +4,11 @@
 use super::{
     canon, cluster,
     commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents},
-    ingest, quarantine, reproject,
-    sql::{Db, Result},
+    ingest,
+    normalise::rule_key,
+    program::Program,
+    quarantine, reproject,
+    sql::{Db, Result, Scratch},
     stage::{self, Decoded, Run},
     state::State,
     survive,
@@ -46,18 +49,23 @@ pub struct Applied {
 /// The writer of one tenant's file. Blocking: call it off the async threads.
 pub struct TenantDcl {
     connection: Connection,
+    scratch: Scratch,
     /// A copy of what the tables say; none after a failure.
     state: Option<State>,
 }
 
 impl TenantDcl {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, state: None }
+        Self { connection, scratch: Scratch::default(), state: None }
+    }
+
+    fn db(&self) -> Db<'_> {
+        Db { connection: &self.connection, scratch: &self.scratch }
     }
 
     /// Up to where the file is, and the running hash of the cell there; 0 before the first commit.
     pub fn checkpoint(&self) -> Result<(u64, Hash)> {
-        let db = Db(&self.connection);
+        let db = self.db();
         let sequence = meta(db, "checkpoint")?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut hash = Hash::default();
         if let Some(text) = meta(db, "running_hash")? {
@@ -70,22 +78,22 @@ impl TenantDcl {
 
     /// The version of the projector that made the file; none: it is new.
     pub fn projector_version(&self) -> Result<Option<u32>> {
-        Ok(meta(Db(&self.connection), "projector_version")?.and_then(|text| text.parse().ok()))
+        Ok(meta(self.db(), "projector_version")?.and_then(|text| text.parse().ok()))
     }
 
     /// A word the runtime keeps with the checkpoint, such as the log's id.
     pub fn note(&self, key: &str) -> Result<Option<String>> {
-        meta(Db(&self.connection), &format!("note:{key}"))
+        meta(self.db(), &format!("note:{key}"))
     }
 
     pub fn note_set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_meta(Db(&self.connection), &format!("note:{key}"), value)
+        set_meta(self.db(), &format!("note:{key}"), value)
     }
 
     /// Moves the checkpoint past commits that do not concern the views.
     pub fn advance_checkpoint(&mut self, sequence: u64, running_hash: &Hash) -> Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
-        checkpoint_set(Db(&self.connection), sequence, running_hash)?;
+        checkpoint_set(self.db(), sequence, running_hash)?;
         transaction.commit()?;
         Ok(())
     }
@@ -95,9 +103,12 @@ impl TenantDcl {
     /// before the commit that failed may be applied: the checkpoint says so.
     pub fn apply(&mut self, commits: &[OpenedCommit]) -> Result<Applied> {
         let (checkpoint, _) = self.checkpoint()?;
-        let db = Db(&self.connection);
+        let state = self.state.take();
+        // Rolled back, temporary tables are gone.
+        self.scratch.take();
+        let db = Db { connection: &self.connection, scratch: &self.scratch };
         let transaction = self.connection.unchecked_transaction()?;
-        let state = match self.state.take() {
+        let state = match state {
             Some(state) => state,
             None => State::load(db)?,
         };
@@ -117,6 +128,7 @@ impl TenantDcl {
         }
         work.flush()?;
         work.save()?;
+        db.release()?;
         let Work { transaction, state, applied, .. } = work;
         transaction.commit()?;
         self.state = Some(state);
@@ -168,6 +180,7 @@ impl Work<'_> {
         self.flush()?;
         if self.steps >= TRANSACTION_STEPS {
             self.save()?;
+            self.db.release()?;
             self.steps = 0;
             self.db.batch("COMMIT; BEGIN TRANSACTION")?;
         }
@@ -336,7 +349,7 @@ impl Work<'_> {
         if self.db.any("SELECT 1 FROM d UNION ALL SELECT 1 FROM x")? {
             versions::apply(self.db, &Scope { entity, last, all_new })?;
         }
-        self.db.drop(&["d", "x"])
+        Ok(())
     }
 
     fn snapshot_complete(&mut self, seq: i64, feed: usize, schema_version: u32, batch: u64) -> Result<()> {
@@ -523,6 +536,7 @@ impl Work<'_> {
         let Some(entity) = self.entity(&name)? else { return Ok(()) };
         self.db.temp(
             "su",
+            "",
             &format!(
                 "SELECT DISTINCT uid, CAST({seq} AS BIGINT) AS pos FROM {} WHERE feed = {number} AND NOT solo",
                 tables::records(&name)
@@ -597,10 +611,12 @@ impl Work<'_> {
             }
             let records = tables::records(&new.name);
             for rule in &new.match_rules {
+                let mut program = Program::new("r");
+                let key = rule_key(&mut program, new, rule, "r");
                 self.db.run(&format!(
-                    "UPDATE {records} SET {} = {}",
+                    "UPDATE {records} SET {} = n.k FROM (SELECT r.sid AS s, {key} AS k FROM {} r) n WHERE n.s = {records}.sid",
                     tables::key_column(&rule.name),
-                    super::normalise::rule_key(new, rule, &records)
+                    program.over(&records)
                 ))?;
             }
             let all = format!("SELECT DISTINCT uid, CAST({seq} AS BIGINT) AS pos FROM {records}");

@@ -61,18 +61,24 @@ pub(super) fn apply(db: Db<'_>, scope: &Scope<'_>) -> Result<()> {
             survive::unify(db, entity)?;
         }
     }
-    db.drop(&["ow"])
+    Ok(())
 }
 
-/// The versions in force of the records that a window touches: table `ow`, with the commit as `at`.
+/// What clusters must know of the versions in force of the records that a window touches: table
+/// `ow`, with the commit as `pos`.
 fn old_versions(db: Db<'_>, scope: &Scope<'_>, low: i64, high: i64) -> Result<()> {
-    let records = tables::records(&scope.entity.name);
+    let entity = scope.entity;
+    let records = tables::records(&entity.name);
     let none = if scope.all_new { " WHERE false" } else { "" };
+    let columns: Vec<String> = cluster::columns(entity).iter().map(|name| format!(", r.{name}")).collect();
     db.temp(
         "ow",
+        &entity.name,
         &format!(
-            "SELECT r.*, g.pos FROM {records} r JOIN (SELECT sid, \"from\" AS pos FROM d WHERE \"from\" BETWEEN {low} AND {high} \
-             UNION ALL SELECT sid, seq FROM x WHERE seq BETWEEN {low} AND {high}) g ON g.sid = r.sid{none}"
+            "SELECT r.sid, r.uid, r.solo, r.feed, r.\"first\", r.\"from\", g.pos{} FROM {records} r JOIN \
+             (SELECT sid, \"from\" AS pos FROM d WHERE \"from\" BETWEEN {low} AND {high} \
+             UNION ALL SELECT sid, seq FROM x WHERE seq BETWEEN {low} AND {high}) g ON g.sid = r.sid{none}",
+            columns.concat()
         ),
     )?;
     Ok(())
@@ -84,20 +90,23 @@ fn write(db: Db<'_>, scope: &Scope<'_>, low: i64, high: i64) -> Result<()> {
         return insert(db, scope.entity, low, high, None);
     }
     old_versions(db, scope, low, high)?;
-    write_window(db, scope, low, high)?;
-    db.drop(&["ow"])
+    write_window(db, scope, low, high)
 }
 
 /// Closes the versions in `ow` and opens those of the delta, clusters as they were.
 fn write_window(db: Db<'_>, scope: &Scope<'_>, low: i64, high: i64) -> Result<()> {
     let entity = scope.entity;
+    let records = tables::records(&entity.name);
     let old = !scope.all_new && db.any("SELECT 1 FROM ow")?;
     if old {
-        let names = record_names(entity).join(", ");
+        let names = record_names(entity);
+        let own: Vec<String> = names.iter().map(|name| format!("r.{name}")).collect();
         // A version that began with this very commit was never seen by anyone.
         db.run(&format!(
-            "INSERT INTO {} ({names}, \"to\") SELECT {names}, pos FROM ow WHERE \"from\" < pos",
-            tables::records_history(&entity.name)
+            "INSERT INTO {} ({}, \"to\") SELECT {}, ow.pos FROM {records} r JOIN ow ON ow.sid = r.sid WHERE r.\"from\" < ow.pos",
+            tables::records_history(&entity.name),
+            names.join(", "),
+            own.join(", "),
         ))?;
         db.run(&format!("DELETE FROM {} WHERE sid IN (SELECT sid FROM ow)", tables::records(&entity.name)))?;
     }

@@ -1,0 +1,104 @@
+//! Measures a bulk load; run by hand: `cargo test -p autonomos-projections --test dcl_load -- --ignored --nocapture`.
+
+mod support;
+
+use autonomos_domain::mapping::Transform;
+use std::{fmt::Write as _, time::Instant};
+use support::{Log, Views, content, line, line_with};
+
+const COLUMNS: [&str; 10] =
+    ["id", "name", "website", "industry", "revenue", "staff", "phone", "city", "country", "changed"];
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+fn value(row: u64, column: usize, source: u64) -> Option<String> {
+    let mut text = String::new();
+    match column {
+        0 => write!(text, "{source}-{row}"),
+        1 => write!(text, "Company {} of the North", row % 400_000),
+        2 => write!(text, "https://www.company-{row}.example/"),
+        3 => write!(text, "{}", ["Retail", "Energy", "Software", "Health"][(row % 4) as usize]),
+        4 => write!(text, "{}.{:02}", row * 37 % 1_000_000, row % 100),
+        5 => write!(text, "{}", row * 7 % 10_000),
+        6 => write!(text, "+49 {}", 100_000_000 + row),
+        7 => write!(text, "City {}", row % 5_000),
+        8 => write!(text, "{}", ["DE", "FR", "US"][(row % 3) as usize]),
+        _ => write!(text, "2024-{:02}-{:02}T10:00:00Z", row % 12 + 1, row % 28 + 1),
+    }
+    .unwrap();
+    Some(text)
+}
+
+#[test]
+#[ignore = "a measurement, run by hand"]
+fn bulk_load() {
+    let rows = number("AOS_LOAD_ROWS", 1_000_000);
+    let sources = number("AOS_LOAD_SOURCES", 1);
+    let batch = 16_384;
+    let dir = tempfile::tempdir().unwrap();
+    let mut views = Views::new(dir.path());
+    let mut log = Log::default();
+    let mut working = 0.0;
+    for source in 1..=sources {
+        let mut stream = log.stream(u128::from(source), "accounts");
+        let mapping = content(
+            Some("account"),
+            vec![
+                line("name", "name"),
+                line("website", "website"),
+                line_with("website", "domain", Transform::ExtractDomain),
+                line("industry", "industry"),
+                line("revenue", "annual_revenue"),
+                line("staff", "employee_count"),
+                line("phone", "phone"),
+                line("city", "billing_city"),
+                line("country", "billing_country"),
+                line("changed", "updated_at"),
+            ],
+        );
+        log.map(&stream, mapping);
+        log.snapshot_start(&mut stream);
+        views.follow(&log);
+        let mut next = 0;
+        let mut this = 0.0;
+        while next < rows {
+            let mut commits = Vec::new();
+            while next < rows && commits.len() < 32 {
+                let end = (next + batch).min(rows);
+                let content: Vec<Vec<Option<String>>> = (next..end)
+                    .map(|row| (0..10).map(|column| value(row, column, source)).collect())
+                    .collect();
+                commits.push(Log::ingested(&mut stream, 1, &["id"], &COLUMNS, &content));
+                next = end;
+            }
+            for fact in commits {
+                log.push(stream.id().0, autonomos_projections::dcl::OpenedEvents::Feed(vec![fact]));
+            }
+            let started = Instant::now();
+            views.follow(&log);
+            this += started.elapsed().as_secs_f64();
+            for commit in &mut log.commits {
+                commit.events = autonomos_projections::dcl::OpenedEvents::Erased;
+            }
+        }
+        log.snapshot_complete(&mut stream);
+        let started = Instant::now();
+        views.follow(&log);
+        this += started.elapsed().as_secs_f64();
+        working += this;
+        println!("source {source}: {:.0} rows/s, {this:.1} s, peak {} MB", rows as f64 / this, resident_mb());
+    }
+    println!(
+        "{:.0} rows/s over all, {} rows",
+        (rows * sources) as f64 / working,
+        views.query("SELECT count(DISTINCT uid)::VARCHAR FROM rec_account")[0]
+    );
+}
