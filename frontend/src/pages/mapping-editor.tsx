@@ -90,9 +90,14 @@ export function MappingEditor({ value, onChange, entities, columns }: Props) {
               onChange={(event) => onChange({ ...value, entity: event.target.value || null })}
             >
               <option value="">None: keep it raw</option>
-              {entities.map((one) => (
-                <option key={one.name} value={one.name}>
-                  {humanize(one.name)}
+              {[
+                ...new Set([
+                  ...(value.entity ? [value.entity] : []),
+                  ...entities.map((one) => one.name),
+                ]),
+              ].map((name) => (
+                <option key={name} value={name}>
+                  {humanize(name)}
                 </option>
               ))}
             </Select>

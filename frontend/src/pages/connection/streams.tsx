@@ -299,6 +299,10 @@ function StreamRow({
 }: ListProps & { stream: DiscoveredStream }) {
   const [open, setOpen] = useState(false);
   const chosen = choice[stream.name];
+  // What is chosen is among the options even before the ontology is here.
+  const known = chosen?.entity;
+  const entityOptions =
+    known && known !== "none" && !entities.includes(known) ? [known, ...entities] : entities;
   return (
     <div className="px-4 py-3 md:px-6">
       <div className="grid items-center gap-x-4 gap-y-2 md:grid-cols-[minmax(0,1fr)_14rem_14rem_auto]">
@@ -352,7 +356,7 @@ function StreamRow({
           }
         >
           <option value="">Found by matching</option>
-          {entities.map((entity) => (
+          {entityOptions.map((entity) => (
             <option key={entity} value={entity}>
               {humanize(entity)}
             </option>
