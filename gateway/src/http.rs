@@ -126,13 +126,21 @@ async fn health() -> impl IntoResponse {
     Json(json!({ "status": "ok" }))
 }
 
-/// It can do its work: the log takes writes and the projections follow it.
+/// It can do its work: the log takes writes, and every projection follows it. Why it cannot is for
+/// the operator, on the command line: this page is open to all.
 async fn ready(State(app): State<App>) -> impl IntoResponse {
     use autonomos_log::port::EventLog as _;
+    use autonomos_projections::runtime::ProjectorStatus;
     let stopped = app.platform.log.stopped(0).is_some();
-    let status = if stopped { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    // Why is for the operator, on the command line: this page is open to all.
-    (status, Json(json!({ "ready": !stopped, "writers_stopped": stopped })))
+    let following = match app.platform.projections.status().await {
+        Ok(states) => states
+            .iter()
+            .all(|state| !matches!(state.status, ProjectorStatus::RolledBack | ProjectorStatus::Failing)),
+        Err(_) => false,
+    };
+    let ready = !stopped && following;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready, "writers_stopped": stopped, "projections_follow": following })))
 }
 
 async fn jwks(State(app): State<App>) -> impl IntoResponse {

@@ -11,3 +11,4 @@ mod platform;
 mod telemetry;
 
 pub use error::GatewayError;
+pub use http::document as openapi;

@@ -203,6 +203,8 @@ async fn another_tenant_sees_and_changes_nothing() {
         .with("AOS_FILE_ROOTS", format!("{}/{{tenant}}", roots.display()))
         .run()
         .expect("the server starts");
+    // The first organisation's owner is the operator: neither of the two is.
+    Client::registered(&server.url, "Operators", "owner@operators.example").await;
     let mut other = Client::registered(&server.url, "Other", "owner@other.example").await;
     let client = Client::registered(&server.url, &format!("{SECRET} Inc"), &format!("owner@{SECRET}.example")).await;
     let tenant = client.get("/auth/me").await.expect(200)["tenant"]["id"].as_str().expect("an id").to_owned();

@@ -7,8 +7,13 @@ use super::{
     problem::ApiError,
     state::App,
 };
+use crate::platform::Platform;
 use autonomos_commands::auth::Identity;
-use autonomos_domain::{envelope::Actor, ids::TenantId};
+use autonomos_domain::{
+    aggregates::{api_key::ApiKey, user::User},
+    envelope::Actor,
+    ids::TenantId,
+};
 use autonomos_log::{
     events::open_json,
     port::{Delivery, EventLog, Filter, StoredCommit},
@@ -202,11 +207,15 @@ async fn follow(
     let filter = Filter { tenant: Some(identity.tenant), aggregate_types: Vec::new() };
     let commits = app.platform.log.subscribe(cell, after, filter);
     let (app, tenant, stopping) = (app.clone(), identity.tenant, app.stopping.clone());
+    let (platform, identity) = (Arc::clone(&app.platform), identity.clone());
     let events = commits
         .take_until(async move { stopping.cancelled().await })
-        .take_while(|delivery| {
+        .take_while(move |delivery| {
+            let concerns_caller = matches!(delivery, Ok(Delivery::Commit(commit)) if is_of(&identity, commit));
             let go_on = delivery.is_ok();
-            async move { go_on }
+            let (platform, identity) = (Arc::clone(&platform), identity.clone());
+            // Who is signed out, removed or revoked hears nothing more, from that event on.
+            async move { go_on && (!concerns_caller || still_holds(&platform, &identity).await) }
         })
         .flat_map(move |delivery| {
             let views = match delivery {
@@ -219,6 +228,30 @@ async fn follow(
             stream::iter(views)
         });
     Ok(events)
+}
+
+/// Is the commit about the caller's own user or key?
+fn is_of(identity: &Identity, commit: &StoredCommit) -> bool {
+    match &identity.actor {
+        Actor::User(id) | Actor::ApiKey(id) => commit.header.key.aggregate_id == *id,
+        Actor::System(_) => false,
+    }
+}
+
+/// Does what the stream was opened with still hold?
+async fn still_holds(platform: &Platform, identity: &Identity) -> bool {
+    let commands = &platform.commands;
+    match (&identity.actor, identity.session) {
+        (Actor::User(id), Some(session)) => {
+            let user = commands.load::<User>(identity.tenant, *id).await;
+            user.is_ok_and(|user| !user.state.removed && user.state.sessions.contains_key(&session))
+        }
+        (Actor::ApiKey(id), _) => {
+            let key = commands.load::<ApiKey>(identity.tenant, *id).await;
+            key.is_ok_and(|key| key.state.role_at(Utc::now()).is_some())
+        }
+        _ => true,
+    }
 }
 
 fn views(

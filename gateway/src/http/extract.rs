@@ -6,15 +6,35 @@ use autonomos_commands::execute::CommandContext;
 use autonomos_domain::ids::CommandId;
 use axum::{
     RequestPartsExt,
-    body::Bytes,
+    body::{BodyDataStream, Bytes},
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 /// Longest query string, bytes.
 const QUERY_BYTES: usize = 16 * 1024;
+
+/// What is read of a refused body, at most, so that its sender gets to read the answer: a
+/// connection closed on unread bytes takes the answer with it.
+const DRAINED_BYTES: usize = 64 * 1024 * 1024;
+const DRAINED_FOR: Duration = Duration::from_secs(5);
+
+/// Reads the rest of a body that was refused, within bounds.
+pub(super) async fn drain(body: &mut BodyDataStream) {
+    let rest = async {
+        let mut read = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            read += chunk.len();
+            if read > DRAINED_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_FOR, rest).await;
+}
 
 /// Reads a request's body up to a limit; the same error for a length that was announced and for one
 /// that was only found out.
@@ -31,17 +51,23 @@ pub(super) async fn buffered(
         )
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut content = body.into_data_stream();
     if announced.is_some_and(|length| length > limit as u64) {
+        drain(&mut content).await;
         return Err(too_large());
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
-            too_large()
-        } else {
-            ApiError::new(StatusCode::BAD_REQUEST, "AOS-0509", "the body broke off before its end")
+    let mut bytes = Vec::with_capacity(announced.map_or(0, |length| length as usize));
+    while let Some(chunk) = content.next().await {
+        let Ok(chunk) = chunk else {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "AOS-0509", "the body broke off before its end"));
+        };
+        if bytes.len() + chunk.len() > limit {
+            drain(&mut content).await;
+            return Err(too_large());
         }
-    })
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
 }
 
 /// A JSON body.

@@ -105,9 +105,9 @@ pub(super) async fn measured(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
-    metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method.clone(), "status" => status)
+    metrics::counter!("aos_http_requests_total", "route" => route.clone(), "method" => method.clone(), "status" => status)
         .increment(1);
-    metrics::histogram!("http_request_seconds", "route" => route, "method" => method)
+    metrics::histogram!("aos_http_request_seconds", "route" => route, "method" => method)
         .record(began.elapsed().as_secs_f64());
     response
 }

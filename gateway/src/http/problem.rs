@@ -111,6 +111,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -150,5 +153,83 @@ impl From<CommandError> for ApiError {
             api.errors.push(FieldProblem { pointer: field.to_string(), message: message.clone() });
         }
         api
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiError, StatusCode};
+    use autonomos_commands::error::CommandError;
+    use axum::response::IntoResponse as _;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// The document, its trace id left out, and the headers that go with it.
+    async fn check(error: ApiError, headers: &[(&str, &str)], expect: Value) {
+        let response = error.into_response();
+        let mut all = vec![("content-type", "application/problem+json")];
+        all.extend_from_slice(headers);
+        for (name, value) in all {
+            assert_eq!(response.headers()[name], value, "{name}");
+        }
+        let bytes = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a body");
+        let mut document: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let trace = document.as_object_mut().and_then(|fields| fields.remove("trace_id"));
+        assert!(trace.is_some_and(|trace| trace.is_string()));
+        assert_eq!(document, expect);
+    }
+
+    #[tokio::test]
+    async fn problem_documents() {
+        check(
+            ApiError::invalid("/name", "a text is expected"),
+            &[],
+            json!({
+                "type": "/docs/errors/AOS-0501", "title": "Unprocessable Entity", "status": 422,
+                "detail": "a text is expected", "code": "AOS-0501",
+                "errors": [{ "pointer": "/name", "message": "a text is expected" }],
+            }),
+        )
+        .await;
+        check(
+            ApiError::not_found("sync", "x"),
+            &[],
+            json!({
+                "type": "/docs/errors/AOS-0504", "title": "Not Found", "status": 404,
+                "detail": "no such sync: `x`", "code": "AOS-0504",
+            }),
+        )
+        .await;
+        check(
+            CommandError::TooManyAttempts { retry_after: Duration::from_secs(7) }.into(),
+            &[("retry-after", "7")],
+            json!({
+                "type": "/docs/errors/AOS-0311", "title": "Too Many Requests", "status": 429,
+                "detail": "too many failed sign-ins; try again in 7 seconds", "code": "AOS-0311",
+            }),
+        )
+        .await;
+        check(
+            CommandError::InvalidToken { reason: "it has expired" }.into(),
+            &[("www-authenticate", "Bearer")],
+            json!({
+                "type": "/docs/errors/AOS-0312", "title": "Unauthorized", "status": 401,
+                "detail": "the token is not valid: it has expired", "code": "AOS-0312",
+            }),
+        )
+        .await;
+        // What went wrong inside stays inside.
+        let internal = ApiError::internal("table users is locked");
+        assert_eq!(internal.status, StatusCode::INTERNAL_SERVER_ERROR);
+        check(
+            internal,
+            &[],
+            json!({
+                "type": "/docs/errors/AOS-0500", "title": "Internal Server Error", "status": 500,
+                "detail": "something went wrong on our side; the trace id finds it in the server's log",
+                "code": "AOS-0500",
+            }),
+        )
+        .await;
     }
 }

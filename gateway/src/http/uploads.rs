@@ -2,7 +2,7 @@
 
 use super::{
     connections::no_content,
-    extract::{Command, Path, Query, bounded},
+    extract::{Command, Path, Query, bounded, drain},
     identity::Caller,
     problem::ApiError,
     respond::{ListQuery, READ_MODELS, page, written},
@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -66,13 +66,18 @@ async fn upload_create(
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let limit = app.config.upload_max_bytes;
+    let mut content = body.into_data_stream();
     if announced.is_some_and(|bytes| bytes > limit) {
-        // Refused before it is sent: a client that asks first (`Expect: 100-continue`) saves it.
+        drain(&mut content).await;
         return Err(autonomos_commands::error::CommandError::UploadTooLarge { limit }.into());
     }
     let context = command.context(&caller);
-    let content = body.into_data_stream().map_err(|error| error.to_string());
-    let (upload, outcome) = app.platform.uploads.upload_store(&context, &query.filename, content).await?;
+    let chunks = content.by_ref().map_err(|error| error.to_string());
+    let stored = app.platform.uploads.upload_store(&context, &query.filename, chunks).await;
+    if stored.is_err() {
+        drain(&mut content).await;
+    }
+    let (upload, outcome) = stored?;
     Ok(written(&app, StatusCode::CREATED, &upload, &outcome))
 }
 
