@@ -8,7 +8,7 @@ if [ "$(cat node_modules/.stamp 2>/dev/null || true)" != "$stamp" ]; then
   npm ci --silent --no-audit --no-fund --no-progress
   echo "$stamp" > node_modules/.stamp
 fi
-if [ ! -e dist/index.html ] || [ -n "$(find src index.html vite.config.ts package-lock.json -newer dist/index.html -print -quit)" ]; then
+if [ ! -d dist/assets ] || [ -n "$(find src index.html vite.config.ts package-lock.json -newer dist/index.html -print -quit)" ]; then
   npm run --silent build
   touch dist/index.html
 fi
