@@ -12,7 +12,7 @@ use autonomos_domain::{
     drift::profile::StreamProfile,
     matching::{
         Similarity,
-        table::{PairScore, Ranker, score_table, table_candidates},
+        table::{PairScore, score_table, table_candidates},
     },
     schema::StreamShape,
 };
