@@ -68,6 +68,10 @@ export function humanize(name: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** A description as a sentence begins. */
+export const capital = (text: string | undefined) =>
+  text ? text.charAt(0).toUpperCase() + text.slice(1) : undefined;
+
 const KIND_TEXT: Record<string, string> = {
   field_added: "Field added",
   field_removed: "Field removed",

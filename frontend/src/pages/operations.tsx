@@ -12,6 +12,9 @@ import { errorText, ErrorState } from "@/ui/error";
 import { Confirm } from "@/ui/overlay";
 import { Freshness, PageHead } from "@/ui/page";
 
+const NAMES: Record<string, string> = { dcl: "Unified views", read_models: "Read models" };
+const nameOf = (projection: string) => NAMES[projection] ?? humanize(projection);
+
 export function Operations() {
   const client = useQueryClient();
   const projections = useQuery({ ...q.projections(), refetchInterval: 5000 });
@@ -20,7 +23,7 @@ export function Operations() {
     mutationFn: (name: string) => calls.projections.rebuild(name),
     onSuccess: (_, name) => {
       void client.invalidateQueries({ queryKey: ["projections"] });
-      toast.success(`${humanize(name)} is being rebuilt`, {
+      toast.success(`${nameOf(name)} is being rebuilt`, {
         description: "What you see stays until the new one is ready.",
       });
     },
@@ -61,7 +64,7 @@ export function Operations() {
       <Confirm
         open={asking !== null}
         onOpenChange={(open) => !open && setAsking(null)}
-        title={`Rebuild ${humanize(asking ?? "")}?`}
+        title={`Rebuild ${nameOf(asking ?? "")}?`}
         action="Rebuild"
         onConfirm={() => asking && rebuild.mutate(asking)}
       >
@@ -86,7 +89,7 @@ function ProjectionCard({
       <CardHead
         title={
           <span className="flex flex-wrap items-center gap-3">
-            {humanize(projection.name)} <Status of={projection.status} />
+            {nameOf(projection.name)} <Status of={projection.status} />
           </span>
         }
       >
@@ -129,7 +132,7 @@ function ProjectionCard({
           <div className="mt-4">
             <Progress
               value={projection.rebuild_progress}
-              label={`Rebuild of ${humanize(projection.name)}`}
+              label={`Rebuild of ${nameOf(projection.name)}`}
               tone="agent"
             />
           </div>

@@ -17,7 +17,7 @@ import * as calls from "@/api/calls";
 import { useGathered } from "@/api/events";
 import { q } from "@/api/queries";
 import type { LogEvent } from "@/api/types";
-import { count, humanize } from "@/lib/format";
+import { capital, count, humanize } from "@/lib/format";
 import { useDebounced, useKey, useMedia } from "@/lib/hooks";
 import type { Search } from "@/router";
 import { Button, buttonClass } from "@/ui/button";
@@ -151,14 +151,12 @@ export function Views() {
     }
   };
 
-  const tabs = (views.data ?? [])
-    .filter((view) => view.rows > 0 || view.entity === entity)
-    .sort((left, right) => right.rows - left.rows);
+  const tabs = (views.data ?? []).filter((view) => view.rows > 0 || view.entity === entity);
   return (
     <>
       <PageHead
         title={humanize(definition?.plural ?? entity)}
-        intro={definition?.description ?? "Unified rows, put together from all sources."}
+        intro={capital(definition?.description) ?? "Unified rows, put together from all sources."}
         actions={
           <>
             <Menu
