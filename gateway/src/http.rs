@@ -29,7 +29,9 @@ mod tasks;
 mod uploads;
 mod views;
 
-use axum::{Json, Router, extract::State, http::StatusCode, middleware, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router, extract::State, http::StatusCode, middleware, response::IntoResponse, routing::get,
+};
 use serde_json::{Value, json};
 use state::App;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, trace::TraceLayer};

@@ -44,7 +44,8 @@ impl Client {
     /// Registers an organisation and signs in as its owner.
     pub async fn registered(url: &str, organization: &str, email: &str) -> Self {
         let mut client = Self::new(url);
-        let body = json!({ "organization": organization, "email": email, "password": "correct-horse-battery" });
+        let body =
+            json!({ "organization": organization, "email": email, "password": "correct-horse-battery" });
         let answer = client.post("/auth/register", body).await.expect(201);
         client.token = answer["access_token"].as_str().map(str::to_owned);
         client
@@ -112,7 +113,8 @@ impl Client {
         loop {
             let ended = self.events_until(&from, |event| {
                 let kind = event["type"].as_str().unwrap_or_default();
-                event["aggregate_id"] == id && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&kind)
+                event["aggregate_id"] == id
+                    && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&kind)
             });
             from = ended.await["position"].as_str().unwrap_or_default().to_owned();
             self.shown(&from).await;
@@ -146,14 +148,16 @@ impl Client {
         }
         self.events_until("", |event| {
             let kind = event["type"].as_str().unwrap_or_default();
-            event["aggregate_id"] == id && ["TaskSucceeded", "TaskFailed", "TaskDied", "TaskCancelled"].contains(&kind)
+            event["aggregate_id"] == id
+                && ["TaskSucceeded", "TaskFailed", "TaskDied", "TaskCancelled"].contains(&kind)
         })
         .await;
     }
 
     /// Reads the event stream from a position until one satisfies `done`; that one.
     pub async fn events_until(&self, from: &str, mut done: impl FnMut(&Value) -> bool) -> Value {
-        let path = if from.is_empty() { "/events/stream".to_owned() } else { format!("/events/stream?from={from}") };
+        let path =
+            if from.is_empty() { "/events/stream".to_owned() } else { format!("/events/stream?from={from}") };
         let response = self.request(Method::GET, &path).send().await.expect("the event stream opens");
         assert_eq!(response.status(), 200);
         let mut body = response.bytes_stream();
@@ -161,7 +165,9 @@ impl Client {
         let limit = tokio::time::Instant::now() + Duration::from_secs(180);
         loop {
             let chunk = tokio::time::timeout_at(limit, body.next()).await.expect("the event comes");
-            text.push_str(&String::from_utf8_lossy(&chunk.expect("the stream goes on").expect("it is readable")));
+            text.push_str(&String::from_utf8_lossy(
+                &chunk.expect("the stream goes on").expect("it is readable"),
+            ));
             while let Some(end) = text.find("\n\n") {
                 let frame: String = text.drain(..end + 2).collect();
                 let data: String = frame.lines().filter_map(|line| line.strip_prefix("data:")).collect();

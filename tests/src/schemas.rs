@@ -5,7 +5,8 @@ use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
         mapping::MappingEvent, ontology::OntologyEvent, reservation::ReservationEvent,
-        stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent, tenant::TenantEvent, user::UserEvent,
+        stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent, tenant::TenantEvent,
+        user::UserEvent,
     },
     ontology::default_ontology,
 };
@@ -66,7 +67,8 @@ fn of<E: JsonSchema>(types: &[&str], events: &mut BTreeMap<String, Value>) {
     let definitions = schema["$defs"].as_object().cloned().unwrap_or_default();
     let variants = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array());
     for variant in variants.into_iter().flatten() {
-        let Some((name, payload)) = variant["properties"].as_object().and_then(|map| map.iter().next()) else {
+        let Some((name, payload)) = variant["properties"].as_object().and_then(|map| map.iter().next())
+        else {
             continue;
         };
         let mut file = payload.clone();
@@ -91,7 +93,8 @@ fn of<E: JsonSchema>(types: &[&str], events: &mut BTreeMap<String, Value>) {
 fn collect(schema: &Value, definitions: &Map<String, Value>, needed: &mut Map<String, Value>) {
     match schema {
         Value::Object(fields) => {
-            let name = fields.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix(DEFINITIONS));
+            let name =
+                fields.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix(DEFINITIONS));
             if let Some((name, definition)) = name.and_then(|name| definitions.get_key_value(name))
                 && !needed.contains_key(name)
             {

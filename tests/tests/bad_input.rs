@@ -47,9 +47,12 @@ impl Bench {
         self.number.set(self.number.get() + 1);
         let path = self.inbox.join(name);
         fs::write(&path, bytes).expect("writes");
-        let connection =
-            self.client.file_connection(&format!("{} {name}", self.number.get()), &path.display().to_string()).await;
-        let tested = self.client.post(&format!("/aam/connections/{connection}/test"), json!({})).await.expect(200);
+        let connection = self
+            .client
+            .file_connection(&format!("{} {name}", self.number.get()), &path.display().to_string())
+            .await;
+        let tested =
+            self.client.post(&format!("/aam/connections/{connection}/test"), json!({})).await.expect(200);
         let found = self.client.post(&format!("/aam/connections/{connection}/discover"), json!({})).await;
         let sync = if found.status == 200 { Some(self.client.sync(&connection).await) } else { None };
         (tested, found, sync)
@@ -60,7 +63,8 @@ impl Bench {
         let (tested, found, sync) = self.read(name, bytes).await;
         if found.status == 200 {
             let sync = sync.expect("it was tried");
-            let failed = sync["status"] == "failed" && sync["error"]["code"].as_str().is_some_and(|code| code.starts_with("AOS-"));
+            let failed = sync["status"] == "failed"
+                && sync["error"]["code"].as_str().is_some_and(|code| code.starts_with("AOS-"));
             let empty = sync["status"] == "succeeded" && sync["streams"][0]["rows_canonical"] == 0;
             let rejected = sync["streams"][0]["rows_rejected"].as_u64().unwrap_or_default() > 0;
             assert!(failed || empty || rejected, "{name}: {tested} {sync}");
@@ -123,7 +127,10 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
         (named("a", "fax", json!({})), (422, "AOS-0341")),
         (named("a", "file", json!({})), (422, "AOS-0202")),
         (named("", "file", json!({ "path": "x" })), (422, "AOS-0501")),
-        (json!({ "name": "a", "connector": "file", "config": { "path": "x" }, "extra": 1 }), (422, "AOS-0501")),
+        (
+            json!({ "name": "a", "connector": "file", "config": { "path": "x" }, "extra": 1 }),
+            (422, "AOS-0501"),
+        ),
     ] {
         let answer = bench.send(post.clone(), connections, "application/json", body.to_string()).await;
         let (status, code) = refusal(&answer);
@@ -167,22 +174,52 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
     }
     let long = format!("/aam/syncs?cursor={}", "a".repeat(20_000));
     assert_eq!(refusal(&bench.client.get(&long).await), (414, "AOS-0514".to_owned()));
-    for (kind, id) in [("connections", nobody), ("syncs", nobody), ("drift", nobody), ("mappings", nobody), ("repairs", nobody)] {
+    for (kind, id) in [
+        ("connections", nobody),
+        ("syncs", nobody),
+        ("drift", nobody),
+        ("mappings", nobody),
+        ("repairs", nobody),
+    ] {
         let answer = bench.client.get(&format!("/aam/{kind}/{id}")).await;
         assert_eq!(refusal(&answer).0, 404, "{kind}");
     }
-    assert_eq!(refusal(&bench.send(Method::DELETE, "/auth/me", "application/json", "").await), (405, "AOS-0517".to_owned()));
-    bench.refused(put, "/aam/policy", json!({ "automatic_from": 0.2, "ask_from": 0.1 }), (422, "AOS-0001")).await;
-    bench.refused(post.clone(), "/tasks", json!({ "action": "format_disk", "payload": { "connection_id": nobody } }), (422, "AOS-0501")).await;
-    for sql in ["DROP TABLE accounts", "SELECT * FROM read_csv('/etc/passwd')", "SELECT 1; SELECT 2", "PRAGMA version", "nonsense"] {
-        let answer = bench.send(post.clone(), "/dcl/query", "application/json", json!({ "sql": sql }).to_string()).await;
+    assert_eq!(
+        refusal(&bench.send(Method::DELETE, "/auth/me", "application/json", "").await),
+        (405, "AOS-0517".to_owned())
+    );
+    bench
+        .refused(put, "/aam/policy", json!({ "automatic_from": 0.2, "ask_from": 0.1 }), (422, "AOS-0001"))
+        .await;
+    bench
+        .refused(
+            post.clone(),
+            "/tasks",
+            json!({ "action": "format_disk", "payload": { "connection_id": nobody } }),
+            (422, "AOS-0501"),
+        )
+        .await;
+    for sql in [
+        "DROP TABLE accounts",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT 1; SELECT 2",
+        "PRAGMA version",
+        "nonsense",
+    ] {
+        let answer = bench
+            .send(post.clone(), "/dcl/query", "application/json", json!({ "sql": sql }).to_string())
+            .await;
         let (status, code) = refusal(&answer);
         assert!(status == 422 && ["AOS-0413", "AOS-0414"].contains(&code.as_str()), "{sql}: {}", answer.body);
     }
 
     // The same key: the same answer again; another body: refused.
     let keyed = async |body: Value| {
-        let request = bench.client.request(Method::POST, "/aam/connections").header("idempotency-key", "k1").json(&body);
+        let request = bench
+            .client
+            .request(Method::POST, "/aam/connections")
+            .header("idempotency-key", "k1")
+            .json(&body);
         bench.client.try_send(request).await.expect("an answer")
     };
     let inside = bench.inbox.join("a.csv").display().to_string();
@@ -197,13 +234,25 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
 
     // A file that is more than an upload may be, announced or not; a name that is a path.
     let large = vec![b'x'; 1_500_000];
-    let answer = bench.send(post.clone(), "/uploads?filename=a.csv", "application/octet-stream", large.clone()).await;
+    let answer =
+        bench.send(post.clone(), "/uploads?filename=a.csv", "application/octet-stream", large.clone()).await;
     assert_eq!(refusal(&answer), (413, "AOS-0330".to_owned()));
-    let chunks = futures::stream::iter(large.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>());
-    let answer = bench.send(post.clone(), "/uploads?filename=a.csv", "application/octet-stream", reqwest::Body::wrap_stream(chunks)).await;
+    let chunks = futures::stream::iter(
+        large.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>(),
+    );
+    let answer = bench
+        .send(
+            post.clone(),
+            "/uploads?filename=a.csv",
+            "application/octet-stream",
+            reqwest::Body::wrap_stream(chunks),
+        )
+        .await;
     assert_eq!(refusal(&answer), (413, "AOS-0330".to_owned()));
     for name in ["..%2F..%2Fetc%2Fpasswd", "", "a%00b.csv"] {
-        let answer = bench.send(post.clone(), &format!("/uploads?filename={name}"), "application/octet-stream", "a\n1\n").await;
+        let answer = bench
+            .send(post.clone(), &format!("/uploads?filename={name}"), "application/octet-stream", "a\n1\n")
+            .await;
         assert_eq!(refusal(&answer).0, 422, "{name}: {}", answer.body);
     }
     assert_eq!(refusal(&bench.send(post, "/uploads", "application/octet-stream", "a\n1\n").await).0, 422);

@@ -18,7 +18,10 @@ fn the_committed_contracts_are_those_of_the_types() {
     for part in ["events", "connectors"] {
         for entry in fs::read_dir(folder.join(part)).expect("the folder is there") {
             let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
-            assert!(generated.contains_key(&format!("{part}/{name}")), "`schemas/{part}/{name}` is of no type");
+            assert!(
+                generated.contains_key(&format!("{part}/{name}")),
+                "`schemas/{part}/{name}` is of no type"
+            );
         }
     }
 }

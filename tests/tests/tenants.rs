@@ -21,7 +21,11 @@ fn accounts(drifted: bool) -> String {
         "account_id,name,domain,annual_revenue,city\n"
     });
     for number in 0..60_u32 {
-        let _ = writeln!(text, "Z{number:03},{SECRET} {number} Ltd,{SECRET}{number}.example,{},{SECRET} city", number * 1_000);
+        let _ = writeln!(
+            text,
+            "Z{number:03},{SECRET} {number} Ltd,{SECRET}{number}.example,{},{SECRET} city",
+            number * 1_000
+        );
     }
     text
 }
@@ -85,7 +89,10 @@ async fn fill(client: &Client, inbox: &Path) -> Known {
     let made = client.post("/users", member).await;
     let position = made.position().expect("a position");
     let user = id_of(&made.expect(201));
-    let key = client.post("/api-keys", json!({ "name": format!("{SECRET} key"), "role": "viewer" })).await.expect(201);
+    let key = client
+        .post("/api-keys", json!({ "name": format!("{SECRET} key"), "role": "viewer" }))
+        .await
+        .expect(201);
     let get = async |path: &str| client.get(path).await.expect(200);
     client.shown(&position).await;
     let rows = get(&format!("/dcl/views/accounts?limit=1&min_position={position}")).await;
@@ -171,7 +178,9 @@ fn body(known: &Known, path: &str, method: &str, ontology: &Value) -> Value {
         "post" if at("/aam/connections") => {
             json!({ "name": "mine", "connector": "file", "config": { "path": known.upload } })
         }
-        "post" if at("/tasks") => json!({ "action": "sync", "payload": { "connection_id": known.connection } }),
+        "post" if at("/tasks") => {
+            json!({ "action": "sync", "payload": { "connection_id": known.connection } })
+        }
         "post" if at("/merge") => json!({ "entity": "account", "with": known.row }),
         "post" if at("/unmerge") => json!({ "record_id": known.row }),
         "post" if at("/dcl/query") => json!({ "sql": "SELECT * FROM accounts" }),
@@ -179,7 +188,9 @@ fn body(known: &Known, path: &str, method: &str, ontology: &Value) -> Value {
             json!({ "email": "helper@other.example", "password": "correct-horse-battery", "role": "viewer" })
         }
         "post" if at("/api-keys") => json!({ "name": "mine", "role": "viewer" }),
-        "post" if at("/auth/password") => json!({ "current_password": "wrong", "new_password": "correct-horse-battery" }),
+        "post" if at("/auth/password") => {
+            json!({ "current_password": "wrong", "new_password": "correct-horse-battery" })
+        }
         "post" if at("/skip") => json!({ "tenant_id": known.user }),
         _ => json!({}),
     }
@@ -206,7 +217,8 @@ async fn another_tenant_sees_and_changes_nothing() {
     // The first organisation's owner is the operator: neither of the two is.
     Client::registered(&server.url, "Operators", "owner@operators.example").await;
     let mut other = Client::registered(&server.url, "Other", "owner@other.example").await;
-    let client = Client::registered(&server.url, &format!("{SECRET} Inc"), &format!("owner@{SECRET}.example")).await;
+    let client =
+        Client::registered(&server.url, &format!("{SECRET} Inc"), &format!("owner@{SECRET}.example")).await;
     let tenant = client.get("/auth/me").await.expect(200)["tenant"]["id"].as_str().expect("an id").to_owned();
     let inbox = roots.join(&tenant);
     std::fs::create_dir_all(&inbox).expect("a folder");
@@ -228,7 +240,8 @@ async fn another_tenant_sees_and_changes_nothing() {
         for (method, operation) in operations.as_object().expect("operations") {
             let Ok(verb) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
             let mut filled = path.clone();
-            let mut sent = vec![known.connection.clone(), known.row.clone(), known.upload.clone(), known.user.clone()];
+            let mut sent =
+                vec![known.connection.clone(), known.row.clone(), known.upload.clone(), known.user.clone()];
             let mut names_a_thing = false;
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 if parameter["in"] == "path" {
@@ -241,13 +254,17 @@ async fn another_tenant_sees_and_changes_nothing() {
             }
             for query in [
                 String::new(),
-                format!("?connection_id={}&aggregate_id={}&actor={}", known.connection, known.connection, known.user),
+                format!(
+                    "?connection_id={}&aggregate_id={}&actor={}",
+                    known.connection, known.connection, known.user
+                ),
                 format!("?as_of={0}&from={0}", known.position),
             ] {
                 let what = format!("{verb} {filled}{query}");
                 let mut request = other.request(verb.clone(), &format!("{filled}{query}"));
                 if path.ends_with("/uploads") && method == "post" {
-                    request = other.request(verb.clone(), &format!("{filled}?filename=mine.csv")).body("a\n1\n");
+                    request =
+                        other.request(verb.clone(), &format!("{filled}?filename=mine.csv")).body("a\n1\n");
                 } else if method != "get" && method != "delete" {
                     request = request.json(&body(&known, path, method, &ontology));
                 }
@@ -295,12 +312,14 @@ async fn another_tenant_sees_and_changes_nothing() {
 
     let after = state(&client).await;
     for (path, value) in &before {
-        let changed_by_itself = path.contains("/history") || path.contains("/tasks") || path.ends_with("/connections");
+        let changed_by_itself =
+            path.contains("/history") || path.contains("/tasks") || path.ends_with("/connections");
         if !changed_by_itself {
             assert_eq!(value, &after[path], "`{path}` of the first tenant changed");
         }
     }
     let kept = &after["/api/v1/aam/connections"]["data"];
-    let named = kept.as_array().expect("a list").iter().filter(|item| item["name"] == format!("{SECRET} inbox"));
+    let named =
+        kept.as_array().expect("a list").iter().filter(|item| item["name"] == format!("{SECRET} inbox"));
     assert_eq!(named.count(), 1, "{kept}");
 }

@@ -110,7 +110,11 @@ fn signed_in(app: &App, status: StatusCode, signed: SignedIn) -> Response {
               (status = 422, description = "a weak password or a bad e-mail")))]
 async fn register(State(app): State<App>, Body(body): Body<Registration>) -> Result<Response, ApiError> {
     if !app.config.open_registration {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "AOS-0505", "registration is closed on this installation"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "AOS-0505",
+            "registration is closed on this installation",
+        ));
     }
     let signed = app.platform.auth.register(&body.organization, &body.email, &body.password).await?;
     if let Some(first) = app.platform.auth.first_organization().await? {
@@ -135,10 +139,7 @@ async fn login(
 /// Exchanges a refresh token, once, for new tokens.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshRequest, security(()),
     responses((status = 200, body = TokensView), (status = 401, description = "used, expired or unknown")))]
-async fn refresh(
-    State(app): State<App>,
-    Body(body): Body<RefreshRequest>,
-) -> Result<Response, ApiError> {
+async fn refresh(State(app): State<App>, Body(body): Body<RefreshRequest>) -> Result<Response, ApiError> {
     Ok(signed_in(&app, StatusCode::OK, app.platform.auth.refresh(&body.refresh_token).await?))
 }
 
@@ -185,7 +186,11 @@ async fn password_change(
 
 /// Members of the organisation.
 #[utoipa::path(get, path = "/users", tag = "auth", params(ListQuery), responses((status = 200, description = "members")))]
-async fn user_list(State(app): State<App>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
+async fn user_list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
     app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     let position = app.shown(&caller, READ_MODELS);
     let rows = app.platform.projections.read_models().user_list(caller.tenant(), &query.page()?).await?;
@@ -211,7 +216,8 @@ async fn user_create(
     Body(body): Body<NewMember>,
 ) -> Result<Response, ApiError> {
     let context = command.context(&caller);
-    let user = app.platform.auth.user_create(&caller.0, &context, &body.email, &body.password, body.role).await?;
+    let user =
+        app.platform.auth.user_create(&caller.0, &context, &body.email, &body.password, body.role).await?;
     let view = UserView { id: user.id.0, email: user.email, role: user.role };
     Ok(positioned(&app, (StatusCode::CREATED, Json(view)).into_response(), user.position))
 }
@@ -296,7 +302,8 @@ async fn api_key_create(
     Body(body): Body<NewKey>,
 ) -> Result<Response, ApiError> {
     let context = command.context(&caller);
-    let made = app.platform.auth.api_key_create(&caller.0, &context, &body.name, body.role, body.expires_at).await?;
+    let made =
+        app.platform.auth.api_key_create(&caller.0, &context, &body.name, body.role, body.expires_at).await?;
     let view = json!({
         "id": made.id, "name": body.name.trim(), "role": body.role, "prefix": made.prefix, "key": made.key,
         "expires_at": body.expires_at,

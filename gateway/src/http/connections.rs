@@ -251,8 +251,10 @@ async fn connection_update(
     let id = ConnectionId(id);
     let context = command.context(&caller);
     let connections = &app.platform.connections;
-    let outcome =
-        connections.connection_update(&context, id, body.name.as_deref(), body.config).await.map_err(under_config)?;
+    let outcome = connections
+        .connection_update(&context, id, body.name.as_deref(), body.config)
+        .await
+        .map_err(under_config)?;
     let view = app.connection_now(&caller, id).await?;
     Ok(written(&app, StatusCode::OK, &view, &outcome))
 }
@@ -356,7 +358,8 @@ async fn stream_select(
         let entity = ontology.entity(name).ok_or_else(|| {
             let known: Vec<&str> = ontology.entities.iter().map(|entity| entity.name.as_str()).collect();
             let shown: String = name.chars().take(80).collect();
-            let message = format!("there is no entity `{shown}`: use one of `{}`, or `none`", known.join("`, `"));
+            let message =
+                format!("there is no entity `{shown}`: use one of `{}`, or `none`", known.join("`, `"));
             ApiError::invalid(format!("/streams/{index}/entity"), message)
         })?;
         stream.entity = Some(entity.name.clone());

@@ -1,7 +1,7 @@
 //! The OpenAPI document: paths from the routes, schemas from the types themselves. Types of the
 //! inner rooms describe themselves as JSON Schema and know no HTTP; here they become components.
 
-use super::respond;
+use super::{idempotency::EXEMPT, respond};
 use autonomos_domain::{
     aggregates::tenant::RepairPolicy,
     mapping::{MappingContent, Transform},
@@ -9,6 +9,7 @@ use autonomos_domain::{
     schema::{DiscoveredStream, StreamSelection},
 };
 use autonomos_projections::read_models::rows;
+use axum::http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -66,10 +67,28 @@ pub(super) fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         "description": "what went wrong, with a stable code",
         "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
     });
-    for operations in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
+    let key = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "maxLength": 255 },
+        "description": "the same key and body gives the first answer again for 24 hours",
+    });
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, operations) in paths {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            if method != "get" && !EXEMPT.contains(&path.as_str()) {
+                match operation["parameters"].as_array_mut() {
+                    Some(parameters) => parameters.push(key.clone()),
+                    None => operation["parameters"] = json!([key]),
+                }
+            }
             if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
                 responses.entry("default").or_insert_with(|| problem.clone());
+                for (status, response) in responses.iter_mut() {
+                    let said = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                    let reason = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+                    if !said && let Some(reason) = reason.and_then(|status| status.canonical_reason()) {
+                        response["description"] = json!(reason.to_lowercase());
+                    }
+                }
             }
             describe_lists(operation);
         }

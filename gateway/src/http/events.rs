@@ -97,7 +97,10 @@ pub struct StreamQuery {
 }
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(event_ticket)).routes(routes!(event_stream)).routes(routes!(event_socket))
+    OpenApiRouter::new()
+        .routes(routes!(event_ticket))
+        .routes(routes!(event_stream))
+        .routes(routes!(event_socket))
 }
 
 /// A short-lived ticket for one browser's event stream.
@@ -130,7 +133,9 @@ async fn event_stream(
     // The answer's head goes out with its first frame: without one, a quiet stream would look like
     // a server that does not answer.
     let opening = stream::once(async { Ok(Event::default().comment("connected")) });
-    Ok(Sse::new(opening.chain(frames)).keep_alive(KeepAlive::new().interval(heartbeat).text("heartbeat")).into_response())
+    Ok(Sse::new(opening.chain(frames))
+        .keep_alive(KeepAlive::new().interval(heartbeat).text("heartbeat"))
+        .into_response())
 }
 
 /// The same over a WebSocket: one event a text message.
@@ -211,7 +216,8 @@ async fn follow(
     let events = commits
         .take_until(async move { stopping.cancelled().await })
         .take_while(move |delivery| {
-            let concerns_caller = matches!(delivery, Ok(Delivery::Commit(commit)) if is_of(&identity, commit));
+            let concerns_caller =
+                matches!(delivery, Ok(Delivery::Commit(commit)) if is_of(&identity, commit));
             let go_on = delivery.is_ok();
             let (platform, identity) = (Arc::clone(&platform), identity.clone());
             // Who is signed out, removed or revoked hears nothing more, from that event on.
@@ -266,9 +272,10 @@ fn views(
         return Vec::new();
     }
     let header = &commit.header;
-    let kept = commit.events.iter().enumerate().skip(skip).filter(|(_, event)| {
-        wanted.is_none_or(|wanted| wanted.iter().any(|kind| *kind == event.event_type))
-    });
+    let kept =
+        commit.events.iter().enumerate().skip(skip).filter(|(_, event)| {
+            wanted.is_none_or(|wanted| wanted.iter().any(|kind| *kind == event.event_type))
+        });
     kept.map(|(index, event)| EventView {
         position: app.token_at(commit.position, index as u32),
         kind: event.event_type.clone(),

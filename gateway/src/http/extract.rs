@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use futures::StreamExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::{convert::Infallible, time::Duration};
 
 /// Longest query string, bytes.
@@ -50,7 +50,8 @@ pub(super) async fn buffered(
             format!("the body has more than {limit} bytes; files go to `POST /api/v1/uploads`"),
         )
     };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut content = body.into_data_stream();
     if announced.is_some_and(|length| length > limit as u64) {
         drain(&mut content).await;
@@ -59,7 +60,11 @@ pub(super) async fn buffered(
     let mut bytes = Vec::with_capacity(announced.map_or(0, |length| length as usize));
     while let Some(chunk) = content.next().await {
         let Ok(chunk) = chunk else {
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "AOS-0509", "the body broke off before its end"));
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "AOS-0509",
+                "the body broke off before its end",
+            ));
         };
         if bytes.len() + chunk.len() > limit {
             drain(&mut content).await;
@@ -117,17 +122,17 @@ fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Reads JSON; an error names the place as a JSON pointer.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Whether it is JSON at all comes first: what is wrong further behind would hide what is wrong here.
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| not_json(&error))?;
+    // A list would be read as an object's fields in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::invalid("", "a JSON object is expected"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
-        let inner = error.into_inner();
-        if inner.is_data() {
-            return ApiError::invalid(pointer, without_place(&inner));
-        }
-        not_json(&inner)
-    })?;
-    json.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+        ApiError::invalid(pointer, without_place(&error.into_inner()))
+    })
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {
@@ -170,8 +175,11 @@ impl<T: DeserializeOwned + Send + 'static> FromRequestParts<App> for Query<T> {
         let query = parts.extract::<axum::extract::Query<T>>().await;
         query.map(|query| Self(query.0)).map_err(|rejection| {
             let text = rejection.body_text();
-            let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text).to_owned();
-            let name = message.split(':').next().filter(|name| !name.contains(' ')).unwrap_or_default();
+            let message =
+                text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text).to_owned();
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let named = || message.split(':').next().filter(|name| !name.contains(' '));
+            let name = missing.or_else(named).unwrap_or_default();
             ApiError::invalid(format!("?{name}"), message.clone())
         })
     }
@@ -267,6 +275,8 @@ mod tests {
         check("{", (400, "AOS-0506", ""));
         check("", (400, "AOS-0506", ""));
         check(r#"{"lines": []} x"#, (400, "AOS-0506", ""));
+        check("[[]]", (422, "AOS-0501", ""));
+        check(r#"{"lines": 1} x"#, (400, "AOS-0506", ""));
         check(r#"{"lines": 1}"#, (422, "AOS-0501", "/lines"));
         check(r#"{"lines": [{"source": "a"}, {"source": 5}]}"#, (422, "AOS-0501", "/lines/1/source"));
         check(r#"{"lines": [{"source": "a", "b/c": 1}]}"#, (422, "AOS-0501", "/lines/0/b~1c"));

@@ -76,7 +76,9 @@ async fn history_list(
     caller: Caller,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Response, ApiError> {
-    let split = |types: &str| types.split(',').map(|kind| kind.trim().to_owned()).filter(|kind| !kind.is_empty()).collect();
+    let split = |types: &str| {
+        types.split(',').map(|kind| kind.trim().to_owned()).filter(|kind| !kind.is_empty()).collect()
+    };
     let types: Vec<String> = query.types.as_deref().map(split).unwrap_or_default();
     if types.len() > TYPES {
         return Err(ApiError::invalid("?types", format!("there are more than {TYPES} types")));
@@ -99,7 +101,8 @@ async fn history_list(
         ascending,
     };
     let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let rows = app.platform.projections.read_models().activity_list(caller.tenant(), &filter, &request).await?;
+    let rows =
+        app.platform.projections.read_models().activity_list(caller.tenant(), &filter, &request).await?;
     let data = rows.data.into_iter().map(|mut row| HistoryView {
         position: app.token_at(row.position, row.event_index),
         kind: row.event_type.clone(),

@@ -26,7 +26,7 @@ const ANSWER_BYTES: usize = 256 * 1024;
 const UNDER_WAY: u64 = 100_000;
 
 /// Never answered from memory: their answers carry secrets, or they change nothing.
-const EXEMPT: &[&str] = &[
+pub(super) const EXEMPT: &[&str] = &[
     "/api/v1/auth/register",
     "/api/v1/auth/login",
     "/api/v1/auth/refresh",
@@ -129,12 +129,8 @@ async fn answer(app: &App, request: Request, next: Next) -> Result<Response, Api
     let (head, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(ApiError::internal)?;
     if bytes.len() <= ANSWER_BYTES {
-        let kept = Answer {
-            request_hash,
-            status: head.status,
-            headers: head.headers.clone(),
-            body: bytes.clone(),
-        };
+        let kept =
+            Answer { request_hash, status: head.status, headers: head.headers.clone(), body: bytes.clone() };
         app.answers.kept.insert(command_id, Arc::new(kept));
     }
     Ok(Response::from_parts(head, Body::from(bytes)))

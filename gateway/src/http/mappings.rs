@@ -155,7 +155,8 @@ impl App {
         at: &str,
     ) -> Result<MappingContent, ApiError> {
         let tenant = caller.tenant();
-        let ontology = self.platform.commands.load::<TenantOntology>(tenant, tenant.0).await?.state.in_force();
+        let ontology =
+            self.platform.commands.load::<TenantOntology>(tenant, tenant.0).await?.state.in_force();
         let mut problems = Vec::new();
         let mut problem = |pointer: String, message: String| {
             if problems.len() < 100 {
@@ -228,8 +229,12 @@ impl Editing {
 
     /// Earlier schema versions that have every column the mapping reads.
     fn also_for(&self, content: &MappingContent) -> Vec<u32> {
-        let reads: Vec<&str> =
-            content.fields.iter().flat_map(MappingField::sources).chain(content.key.iter().map(String::as_str)).collect();
+        let reads: Vec<&str> = content
+            .fields
+            .iter()
+            .flat_map(MappingField::sources)
+            .chain(content.key.iter().map(String::as_str))
+            .collect();
         let fits = |shape: &StreamShape| reads.iter().all(|column| shape.field(column).is_some());
         let earlier = self.schema.versions.iter().filter(|(number, _)| **number < self.schema_version);
         earlier.filter(|(_, version)| fits(&version.shape)).map(|(number, _)| *number).collect()
@@ -257,16 +262,14 @@ async fn mapping_revise(
         && version != editing.mapping.version
         && editing.mapping.bindings[&editing.schema_version].mapping_version != version
     {
-        let message = format!("made from version `{version}`, but `{}` is the newest", editing.mapping.version);
+        let message =
+            format!("made from version `{version}`, but `{}` is the newest", editing.mapping.version);
         return Err(ApiError::new(StatusCode::CONFLICT, "AOS-0519", message));
     }
     let content = app.mapping_checked(&caller, &editing, body, "").await?;
     let also_for = editing.also_for(&content);
-    let revise = MappingCommand::ReviseMapping {
-        content,
-        schema_version: Some(editing.schema_version),
-        also_for,
-    };
+    let revise =
+        MappingCommand::ReviseMapping { content, schema_version: Some(editing.schema_version), also_for };
     let context = command.context(&caller);
     let outcome = app.platform.commands.execute::<Mapping>(&context, id, revise).await.map_err(outside)?;
     let after = app.platform.commands.load::<Mapping>(caller.tenant(), id).await?.state;

@@ -120,7 +120,9 @@ async fn match_unmerge(
     let found = found.ok_or_else(|| ApiError::not_found("match", id))?;
     let record = match body.record_id {
         Some(record) if found.members.iter().any(|member| member.record_id == record) => record,
-        Some(record) => return Err(ApiError::invalid("/record_id", format!("`{record}` is no record of this row"))),
+        Some(record) => {
+            return Err(ApiError::invalid("/record_id", format!("`{record}` is no record of this row")));
+        }
         None => match found.members.as_slice() {
             [_, second] => second.record_id,
             _ => return Err(ApiError::invalid("/record_id", "the row has more than two records: say which")),

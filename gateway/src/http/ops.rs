@@ -12,11 +12,7 @@ use super::{
 use autonomos_commands::execute::Outcome;
 use autonomos_domain::ids::TenantId;
 use autonomos_projections::runtime::ProjectionState;
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -61,9 +61,9 @@ async fn quarantine_list(
         cursor: query.cursor,
     };
     let page = app.platform.projections.dcl().quarantine(caller.tenant(), &filter).await?;
-    let rows = page.data.into_iter().map(|row| QuarantineView {
-        position: app.token(Position { cell: 0, sequence: row.sequence }),
-        row,
-    });
+    let rows = page
+        .data
+        .into_iter()
+        .map(|row| QuarantineView { position: app.token(Position { cell: 0, sequence: row.sequence }), row });
     Ok(listed(rows.collect(), page.next_cursor, position, Some(page.total)))
 }

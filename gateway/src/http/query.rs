@@ -77,14 +77,16 @@ fn as_arrow(answer: &QueryAnswer) -> Result<Vec<u8>, ApiError> {
 }
 
 fn as_json(answer: &QueryAnswer) -> Result<Value, ApiError> {
-    let mut writer =
-        WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
     let batches: Vec<_> = answer.batches.iter().collect();
     writer.write_batches(&batches).map_err(ApiError::internal)?;
     writer.finish().map_err(ApiError::internal)?;
     let bytes = writer.into_inner();
-    let rows: Value =
-        if bytes.is_empty() { json!([]) } else { serde_json::from_slice(&bytes).map_err(ApiError::internal)? };
+    let rows: Value = if bytes.is_empty() {
+        json!([])
+    } else {
+        serde_json::from_slice(&bytes).map_err(ApiError::internal)?
+    };
     let columns: Vec<Value> = answer
         .schema
         .fields()

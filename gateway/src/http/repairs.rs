@@ -135,8 +135,12 @@ impl App {
         becomes: RepairStatus,
     ) -> Result<Response, ApiError> {
         let context = command.context(caller);
-        let outcome =
-            self.platform.commands.execute::<Mapping>(&context, row.mapping_id, decision).await.map_err(outside)?;
+        let outcome = self
+            .platform
+            .commands
+            .execute::<Mapping>(&context, row.mapping_id, decision)
+            .await
+            .map_err(outside)?;
         self.settle(caller, &outcome, READ_MODELS).await;
         let mut row = self.repair_find(caller, row.id).await?;
         // Even where the projection lags, the decision stands.

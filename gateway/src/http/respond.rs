@@ -69,7 +69,8 @@ impl App {
     /// case: a projection that lags does not make the answer an error.
     pub(super) async fn settle(&self, caller: &Caller, outcome: &Outcome, projectors: &[&str]) {
         if let Some(position) = outcome.position {
-            let waited = self.platform.projections.wait_for(caller.tenant(), position, projectors, WAIT).await;
+            let waited =
+                self.platform.projections.wait_for(caller.tenant(), position, projectors, WAIT).await;
             if let Err(error) = waited {
                 tracing::debug!(%error, "an answer was given before what was written is shown");
             }

@@ -46,7 +46,8 @@ async fn sync_list(
     let position = app.shown(&caller, BOTH);
     let filter = SyncFilter { connection_id: query.connection_id, status: query.status };
     let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let mut rows = app.platform.projections.read_models().sync_list(caller.tenant(), &filter, &request).await?;
+    let mut rows =
+        app.platform.projections.read_models().sync_list(caller.tenant(), &filter, &request).await?;
     for row in &mut rows.data {
         app.count(&caller, row).await?;
     }

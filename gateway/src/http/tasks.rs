@@ -58,7 +58,10 @@ async fn task_create(
     caller.may_edit()?;
     if body.action != SYNC_ACTION {
         let shown: String = body.action.chars().take(80).collect();
-        return Err(ApiError::invalid("/action", format!("there is no action `{shown}`: use `{SYNC_ACTION}`")));
+        return Err(ApiError::invalid(
+            "/action",
+            format!("there is no action `{shown}`: use `{SYNC_ACTION}`"),
+        ));
     }
     sync_start(&app, &caller, &command, ConnectionId(body.payload.connection_id)).await
 }

@@ -77,7 +77,12 @@ async fn upload_create(
     if stored.is_err() {
         drain(&mut content).await;
     }
-    let (upload, outcome) = stored?;
+    let (upload, outcome) = stored.map_err(|error| {
+        let mut problem = ApiError::from(error);
+        // The aggregate's name for what is a parameter here.
+        problem.errors.iter_mut().for_each(|field| "?filename".clone_into(&mut field.pointer));
+        problem
+    })?;
     Ok(written(&app, StatusCode::CREATED, &upload, &outcome))
 }
 

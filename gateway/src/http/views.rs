@@ -8,7 +8,9 @@ use super::{
     state::App,
 };
 use autonomos_domain::envelope::Position;
-use autonomos_projections::dcl::read::{AsOf, Change, Compare, EntitySummary, FieldLineage, RowFilter, RowsQuery, Sort};
+use autonomos_projections::dcl::read::{
+    AsOf, Change, Compare, EntitySummary, FieldLineage, RowFilter, RowsQuery, Sort,
+};
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -336,11 +338,14 @@ mod tests {
         let parsed = RowsParameters::parse(pairs);
         let shown = parsed
             .map(|parsed| {
-                let shown = |filter: &super::RowFilter| format!("{} {:?} {}", filter.field, filter.compare, filter.value);
+                let shown = |filter: &super::RowFilter| {
+                    format!("{} {:?} {}", filter.field, filter.compare, filter.value)
+                };
                 parsed.filter.iter().map(shown).collect::<Vec<_>>()
             })
             .map_err(|error| error.errors[0].pointer.clone());
-        let expect = expect.map(|all| all.iter().map(|one| (*one).to_owned()).collect()).map_err(str::to_owned);
+        let expect =
+            expect.map(|all| all.iter().map(|one| (*one).to_owned()).collect()).map_err(str::to_owned);
         assert_eq!(shown, expect);
     }
 
