@@ -97,7 +97,7 @@ async fn bench(folder: &Path) -> (autonomos_tests::server::Server, Bench) {
 async fn requests_that_are_wrong_are_refused_with_a_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_server, bench) = bench(folder.path()).await;
-    let (post, put, get) = (Method::POST, Method::PUT, Method::GET);
+    let (post, put) = (Method::POST, Method::PUT);
     let connections = "/aam/connections";
     let nobody = "0190b0a0-0000-7000-8000-000000000000";
 
@@ -232,6 +232,17 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
     assert_eq!(refusal(&three), (422, "AOS-0301".to_owned()));
     assert!(one.headers.contains_key("ratelimit-limit") && one.headers.contains_key("ratelimit-remaining"));
 
+    let file = async |content: &'static str| {
+        let request = bench.client.request(Method::POST, "/uploads?filename=keyed.csv").header("idempotency-key", "k2");
+        bench.client.try_send(request.body(content)).await.expect("an answer")
+    };
+    let (first, again, other) = (file("a\n1\n").await, file("a\n1\n").await, file("a\n2\n").await);
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201), "{}", again.body);
+    assert_eq!(first.body["id"], again.body["id"]);
+    assert_eq!(refusal(&other), (422, "AOS-0301".to_owned()));
+    let upload = first.body["id"].as_str().expect("an id");
+    assert_eq!(bench.client.delete(&format!("/uploads/{upload}")).await.status, 204);
+
     // A file that is more than an upload may be, announced or not; a name that is a path.
     let large = vec![b'x'; 1_500_000];
     let answer =
@@ -257,7 +268,6 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
     }
     assert_eq!(refusal(&bench.send(post, "/uploads", "application/octet-stream", "a\n1\n").await).0, 422);
     assert_eq!(bench.client.get("/uploads").await.expect(200)["data"], json!([]));
-    let _ = get;
     bench.alive().await;
 }
 

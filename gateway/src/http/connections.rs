@@ -269,9 +269,16 @@ async fn connection_delete(
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
     caller.may_edit()?;
+    // A keyed request may be a repetition, after the connection is gone.
+    if !command.is_keyed() {
+        app.connection_must_exist(&caller, id).await?;
+    }
     let context = command.context(&caller);
     let outcome =
         app.platform.connections.connection_delete(&context, ConnectionId(id), &app.platform.tasks).await?;
+    if outcome.position.is_none() {
+        return Err(ApiError::not_found("connection", id));
+    }
     Ok(no_content(&app, &outcome))
 }
 

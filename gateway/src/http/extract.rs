@@ -207,6 +207,11 @@ pub(super) struct Command {
 }
 
 impl Command {
+    /// It may be a repetition.
+    pub(super) const fn is_keyed(&self) -> bool {
+        self.keyed.is_some()
+    }
+
     pub(super) fn context(&self, caller: &Caller) -> CommandContext {
         match &self.keyed {
             Some(keyed) => caller.0.context(keyed.command_id, Some(keyed.request_hash.clone())),

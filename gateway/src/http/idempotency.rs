@@ -102,13 +102,14 @@ async fn answer(app: &App, request: Request, next: Next) -> Result<Response, Api
     let mut hasher = blake3::Hasher::new();
     hasher.update(parts.uri.query().unwrap_or_default().as_bytes());
     hasher.update(&[0]);
-    let body = if path == STREAMED {
-        body
-    } else {
-        let bytes = buffered(&parts.headers, body, app.config.body_max_bytes).await?;
-        hasher.update(&bytes);
-        Body::from(bytes)
-    };
+    if path == STREAMED {
+        // Its content is known only when it was read: the store tells a repetition from another file.
+        let request_hash = hasher.finalize().to_hex().to_string();
+        parts.extensions.insert(Keyed { command_id, request_hash });
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let bytes = buffered(&parts.headers, body, app.config.body_max_bytes).await?;
+    hasher.update(&bytes);
     let request_hash = hasher.finalize().to_hex().to_string();
 
     // A repetition that comes while the first is under way waits for its answer.
@@ -121,7 +122,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Result<Response, Api
         return Ok(again(&kept));
     }
     parts.extensions.insert(Keyed { command_id, request_hash: request_hash.clone() });
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     // What was refused changed nothing: it is decided again.
     if !response.status().is_success() {
         return Ok(response);
