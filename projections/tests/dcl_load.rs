@@ -19,6 +19,14 @@ fn resident_mb() -> u64 {
     line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// Processor seconds used so far, by all threads.
+fn busy() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 fn value(row: u64, column: usize, source: u64) -> Option<String> {
     let mut text = String::new();
     match column {
@@ -68,7 +76,7 @@ fn bulk_load() {
         log.snapshot_start(&mut stream);
         views.follow(&log);
         let mut next = 0;
-        let mut this = 0.0;
+        let (mut this, mut processor) = (0.0, 0.0);
         while next < rows {
             let mut commits = Vec::new();
             while next < rows && commits.len() < 32 {
@@ -82,9 +90,10 @@ fn bulk_load() {
             for fact in commits {
                 log.push(stream.id().0, autonomos_projections::dcl::OpenedEvents::Feed(vec![fact]));
             }
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), busy());
             views.follow(&log);
             this += started.elapsed().as_secs_f64();
+            processor += busy() - before;
             for commit in &mut log.commits {
                 commit.events = autonomos_projections::dcl::OpenedEvents::Erased;
             }
@@ -94,7 +103,11 @@ fn bulk_load() {
         views.follow(&log);
         this += started.elapsed().as_secs_f64();
         working += this;
-        println!("source {source}: {:.0} rows/s, {this:.1} s, peak {} MB", rows as f64 / this, resident_mb());
+        println!(
+            "source {source}: {:.0} rows/s, {this:.1} s, {processor:.1} processor s, peak {} MB",
+            rows as f64 / this,
+            resident_mb()
+        );
     }
     println!(
         "{:.0} rows/s over all, {} rows",

@@ -162,7 +162,7 @@ impl Client {
         assert_eq!(response.status(), 200);
         let mut body = response.bytes_stream();
         let mut text = String::new();
-        let limit = tokio::time::Instant::now() + Duration::from_secs(180);
+        let limit = tokio::time::Instant::now() + Duration::from_mins(3);
         loop {
             let chunk = tokio::time::timeout_at(limit, body.next()).await.expect("the event comes");
             text.push_str(&String::from_utf8_lossy(

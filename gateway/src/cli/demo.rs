@@ -172,7 +172,7 @@ async fn caught_up(app: &App, tenant: TenantId) -> Result<(), GatewayError> {
     let head = app.platform.log.head(0).await?;
     let position = autonomos_domain::envelope::Position { cell: 0, sequence: head.sequence };
     let projectors = [runtime::READ_MODELS, runtime::DCL];
-    let patience = Duration::from_secs(600);
+    let patience = Duration::from_mins(10);
     app.platform.projections.wait_for(tenant, position, &projectors, patience).await?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES: usize = 255;
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+const KEPT_FOR: Duration = Duration::from_hours(24);
 /// All answers kept, together.
 const KEPT_BYTES: u64 = 32 * 1024 * 1024;
 /// A larger answer is not kept; the log still recognises the repetition.
@@ -72,7 +72,7 @@ impl Default for Answers {
                 .build(),
             under_way: moka::sync::Cache::builder()
                 .max_capacity(UNDER_WAY)
-                .time_to_idle(Duration::from_secs(600))
+                .time_to_idle(Duration::from_mins(10))
                 .build(),
         }
     }

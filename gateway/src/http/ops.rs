@@ -99,7 +99,7 @@ async fn projection_rebuild(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
-    app.platform.projections.rebuild(&name).await?;
+    app.platform.projections.rebuild(&name)?;
     Ok(accepted(&app, &name, "rebuilding"))
 }
 

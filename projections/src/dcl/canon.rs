@@ -11,7 +11,7 @@ use super::{
     stage::Staged,
     state::{Feed, Segment},
     tables::{self, field_time, key_column, literal, sql_type, time_column, value_column},
-    transform::{self, Compiled},
+    transform::{self, Compiled, Source},
 };
 use autonomos_domain::{
     mapping::{MappingContent, MappingField},
@@ -40,19 +40,25 @@ impl Cells<'_> {
     }
 }
 
-/// All cells of a segment. `present` says which source columns the relation has: a batch that came
-/// without a column (it was removed, and its cells wait) has nulls.
+/// All cells of a segment, over the raw table or over what is `staged`: a batch that came without a
+/// column (it was removed, and its cells wait) has nulls.
 pub(super) fn cells<'a>(
     entity: &'a Entity,
     feed: &Feed,
     segment: &Segment,
     content: &MappingContent,
-    present: &dyn Fn(&str) -> bool,
+    staged: Option<&Staged>,
 ) -> Cells<'a> {
     let mut program = Program::new("r");
     let column = |name: &str| {
-        let physical = feed.column(name).filter(|_| present(name));
-        physical.map(|physical| format!("r.{physical}"))
+        let sql = format!("r.{}", feed.column(name)?);
+        match staged {
+            Some(staged) => {
+                let index = staged.columns.iter().position(|column| column == name)?;
+                Some(Source { sql, clean: staged.clean[index] })
+            }
+            None => Some(Source { sql, clean: false }),
+        }
     };
     let all = entity
         .fields
@@ -233,14 +239,16 @@ fn changed_rows(
     delta_select(entity, &fixed, &fields, &from)
 }
 
-/// Adds what the fresh rows of a feed mean for its entity to the delta. Answers whether a record
-/// the entity knows is concerned.
+/// Adds what the fresh rows of a feed mean for its entity to the delta; or, `direct`, to the records
+/// themselves: they are all new, and nothing can be in a cluster with them. Answers whether a record
+/// that the entity knows is concerned.
 pub(super) fn project(
     db: Db<'_>,
     entity: &Entity,
     feed: &Feed,
     staged: &Staged,
     fresh: &Fresh,
+    direct: bool,
 ) -> Result<bool> {
     let records = tables::records(&entity.name);
     let known = !fresh.all_new
@@ -261,8 +269,7 @@ pub(super) fn project(
             continue;
         }
         let Some(content) = feed.counted(&segment) else { continue };
-        let present = |name: &str| staged.columns.iter().any(|column| column == name);
-        let cells = cells(entity, feed, &segment, content, &present);
+        let cells = cells(entity, feed, &segment, content, Some(staged));
         let columns: Vec<String> = delta_columns(entity).into_iter().map(|(name, _)| name).collect();
         let select = if known {
             changed_rows(entity, feed, &segment, &cells, &fresh.relation)
@@ -270,8 +277,10 @@ pub(super) fn project(
             new_rows(entity, feed, &segment, &cells, &fresh.relation)
         };
         let ordered: Vec<String> = columns.iter().map(|name| format!("z.{name}")).collect();
+        let (into, more, values) =
+            if direct { (records.as_str(), ", uid, solo", ", z.sid, true") } else { ("d", "", "") };
         db.run(&format!(
-            "INSERT INTO d ({}) SELECT {} FROM ({select}) z",
+            "INSERT INTO {into} ({}{more}) SELECT {}{values} FROM ({select}) z",
             columns.join(", "),
             ordered.join(", ")
         ))?;

@@ -38,20 +38,20 @@ pub(super) fn columns(entity: &Entity) -> Vec<String> {
     columns
 }
 
-/// Whether a record of the entity can be in a cluster with another: with one feed and nothing said
-/// by people, it can not.
-pub(super) fn possible(db: Db<'_>, entity: &Entity) -> Result<bool> {
+/// Whether a record of the entity can be in a cluster with another, `more` being a query of feeds
+/// that come to it: with one feed and nothing said by people, it can not.
+pub(super) fn possible(db: Db<'_>, entity: &Entity, more: &str) -> Result<bool> {
     let name = literal(&entity.name);
-    if db.any(&format!("SELECT 1 FROM links WHERE entity = {name}"))?
-        || db.any(&format!("SELECT 1 FROM founders WHERE entity = {name}"))?
-    {
+    if db.any(&format!(
+        "SELECT 1 FROM links WHERE entity = {name} UNION ALL SELECT 1 FROM founders WHERE entity = {name}"
+    ))? {
         return Ok(true);
     }
     if entity.match_rules.is_empty() {
         return Ok(false);
     }
     db.any(&format!(
-        "SELECT 1 FROM (SELECT min(feed) AS a, max(feed) AS b FROM (SELECT feed FROM {} UNION ALL SELECT feed FROM d)) WHERE a <> b",
+        "SELECT 1 FROM (SELECT min(feed) AS a, max(feed) AS b FROM (SELECT feed FROM {} UNION ALL {more})) WHERE a <> b",
         tables::records(&entity.name)
     ))
 }

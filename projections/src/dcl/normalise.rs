@@ -77,7 +77,9 @@ fn field_key(program: &mut Program, entity: &Entity, name: &str, alias: &str) ->
     let website = entity.field("website").filter(|website| website.semantic == Semantic::Url);
     match website {
         Some(website) if field.semantic == Semantic::Domain && field.name == "domain" => {
-            let other = normalised(program, &format!("{alias}.{}", value_column(&website.name)), website);
+            let column = format!("{alias}.{}", value_column(&website.name));
+            let missing = program.bind(format!("CASE WHEN {own} IS NULL THEN {column} END"));
+            let other = normalised(program, &missing, website);
             program.bind(format!("coalesce({own}, {other})"))
         }
         _ => own,

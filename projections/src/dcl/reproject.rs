@@ -74,7 +74,7 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
     );
     for segment in &counted {
         let Some(content) = feed.counted(segment) else { continue };
-        let cells = cells(entity, feed, segment, content, &|_| true);
+        let cells = cells(entity, feed, segment, content, None);
         let relation = format!("(SELECT * FROM {single} r WHERE r._sv = {})", segment.schema_version);
         let select = canon::new_rows(entity, feed, segment, &cells, &relation);
         let ordered: Vec<String> = columns.iter().map(|name| format!("z.{name}")).collect();
@@ -113,7 +113,7 @@ fn many_rows(db: Db<'_>, entity: &Entity, feed: &Feed, counted: &[&Segment], raw
     let fields: Vec<String> = entity.fields.iter().map(|field| value_column(&field.name)).collect();
     for segment in counted {
         let Some(content) = feed.counted(segment) else { continue };
-        let cells = cells(entity, feed, segment, content, &|_| true);
+        let cells = cells(entity, feed, segment, content, None);
         let relation = format!(
             "(SELECT r.*, c.f AS _first FROM {raw} r JOIN rc c ON c.sid = r._sid WHERE c.live AND c.n > 1 \
              AND r._sv = {} AND r._seq > {} AND {at} > coalesce(c.dead, -1))",

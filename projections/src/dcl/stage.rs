@@ -42,6 +42,8 @@ pub(super) struct Decoded {
     deleted: Vec<i8>,
     pub(super) keyed: bool,
     pub(super) columns: Vec<String>,
+    /// Of each column, whether none of its values is empty or has white space around it.
+    clean: Vec<bool>,
     /// Rows of the batch, replaced ones included.
     pub(super) source_rows: usize,
 }
@@ -58,6 +60,8 @@ pub(super) struct Staged {
     pub(super) feed: usize,
     pub(super) schema_version: u32,
     pub(super) columns: Vec<String>,
+    /// Of each column, whether none of its values is empty or has white space around it.
+    pub(super) clean: Vec<bool>,
     pub(super) keyed: bool,
     pub(super) table: String,
     pub(super) rows: usize,
@@ -134,6 +138,7 @@ fn decode_rows(
         }
     }
     let texts: Vec<&StringArray> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+    let clean = texts.iter().map(|text| is_clean(text)).collect();
     let keyed = !header.key.is_empty();
     let count = batch.num_rows();
     let mut keys = Vec::with_capacity(count);
@@ -199,12 +204,22 @@ fn decode_rows(
         deleted,
         keyed,
         columns,
+        clean,
         source_rows: count,
     };
     if keyed {
         keep_last(&mut decoded)?;
     }
     Ok(decoded)
+}
+
+/// Whether trimming would leave every value as it is. The same white space as where values are read.
+fn is_clean(text: &StringArray) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    text.iter().flatten().all(|value| {
+        let bytes = value.as_bytes();
+        !edge(bytes.first()) && !edge(bytes.last())
+    })
 }
 
 /// Of several rows of one key, the last counts.
@@ -276,6 +291,7 @@ impl Run {
                     feed: index,
                     schema_version: batch.schema_version,
                     columns: batch.columns.clone(),
+                    clean: batch.clean.clone(),
                     keyed: batch.keyed,
                     table,
                     rows: 0,
@@ -287,6 +303,9 @@ impl Run {
             self.commits.push(seq);
         }
         staged.rows += batch.rows();
+        for (all, clean) in staged.clean.iter_mut().zip(&batch.clean) {
+            *all &= clean;
+        }
         staged.deletes |= batch.deleted.contains(&1);
         self.rows += batch.rows();
         self.sids.extend(batch.sid.iter().copied());

@@ -317,13 +317,26 @@ impl Work<'_> {
             .collect();
         for name in entities {
             let Some(entity) = self.entity(&name)? else { continue };
+            let mine: Vec<_> = fresh
+                .iter()
+                .filter(|(staged, fresh)| {
+                    self.state.feeds[staged.feed].entity.as_ref() == Some(&name) && fresh.rows > 0
+                })
+                .collect();
+            if let [(staged, fresh)] = mine.as_slice()
+                && fresh.all_new
+            {
+                let feed = &self.state.feeds[staged.feed];
+                if !cluster::possible(self.db, &entity, &format!("SELECT {}", feed.number))? {
+                    canon::project(self.db, &entity, feed, staged, fresh, true)?;
+                    continue;
+                }
+            }
             canon::delta_begin(self.db, &entity)?;
             let mut known = false;
-            for (staged, fresh) in &fresh {
+            for (staged, fresh) in mine {
                 let feed = &self.state.feeds[staged.feed];
-                if feed.entity.as_ref() == Some(&name) && fresh.rows > 0 {
-                    known |= canon::project(self.db, &entity, feed, staged, fresh)?;
-                }
+                known |= canon::project(self.db, &entity, feed, staged, fresh, false)?;
             }
             self.delta(&entity, last, !known)?;
         }

@@ -27,7 +27,7 @@ pub(super) fn record_names(entity: &Entity) -> Vec<String> {
 /// Applies the delta in `d` and `x`.
 pub(super) fn apply(db: Db<'_>, scope: &Scope<'_>) -> Result<()> {
     let entity = scope.entity;
-    if !cluster::possible(db, entity)? {
+    if !cluster::possible(db, entity, "SELECT feed FROM d")? {
         write(db, scope, i64::MIN, scope.last)?;
         return Ok(());
     }

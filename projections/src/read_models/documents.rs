@@ -24,7 +24,7 @@ pub(crate) trait Model: Serialize + DeserializeOwned + Send + Sync + Unpin + 'st
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
 pub(crate) fn definition<M: Model>() -> Vec<String> {
-    let columns: String = M::COLUMNS.iter().map(|column| format!("{column} TEXT, ")).collect();
+    let columns = M::COLUMNS.iter().map(|column| format!("{column} TEXT, ")).collect::<Vec<_>>().concat();
     let table = M::TABLE;
     let mut statements = vec![
         format!(

@@ -207,14 +207,14 @@ impl Follower {
             match next {
                 Next::Order(order) => return self.obey(order).await,
                 Next::Delivery(None) => return Err(ProjectionError::from(LogError::Closed)),
-                Next::Delivery(Some(delivery)) => self.take(delivery?).await?,
+                Next::Delivery(Some(delivery)) => self.take(delivery?),
             }
         }
         while self.window.commits() < self.setup.limits.commits
             && self.window.bytes() < self.setup.read_ahead_bytes
         {
             match stream.next().now_or_never() {
-                Some(Some(delivery)) => self.take(delivery?).await?,
+                Some(Some(delivery)) => self.take(delivery?),
                 Some(None) => return Err(ProjectionError::from(LogError::Closed)),
                 None => break,
             }
@@ -230,7 +230,7 @@ impl Follower {
         Ok(true)
     }
 
-    async fn take(&mut self, delivery: Delivery) -> Result<(), ProjectionError> {
+    fn take(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::CaughtUp(sequence) => self.scanned_to = self.scanned_to.max(sequence),
             Delivery::Commit(commit) => {
@@ -249,7 +249,6 @@ impl Follower {
                 }
             }
         }
-        Ok(())
     }
 
     /// Applies one batch of turns.
@@ -409,7 +408,9 @@ impl Follower {
         let filter = Filter { tenant: Some(tenant), ..self.setup.filter.clone() };
         let page = self.setup.log.read(self.setup.cell, after, &filter, LANE_PAGE).await?;
         if !page.commits.is_empty() {
-            page.commits.into_iter().for_each(|commit| self.window.push(commit));
+            for commit in page.commits {
+                self.window.push(commit);
+            }
             return Ok(());
         }
         let joined = page.scanned_to >= self.scanned_to;

@@ -236,7 +236,7 @@ impl Handle {
     }
 
     /// Starts to fill a new generation beside the live one; it is swapped in when it has caught up.
-    pub async fn rebuild(&self, projector: &str) -> Result<(), ProjectionError> {
+    pub fn rebuild(&self, projector: &str) -> Result<(), ProjectionError> {
         self.runner(projector)?.rebuild().map(drop)
     }
 

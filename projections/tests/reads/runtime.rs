@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 const NAMES: &str = "names";
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Keeps the names of tenants in order of appearance; cannot take the name `bad` while told so.
 #[derive(Default)]

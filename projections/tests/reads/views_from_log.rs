@@ -23,7 +23,7 @@ use futures::StreamExt;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 struct Source {
     of: TenantId,

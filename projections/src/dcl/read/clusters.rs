@@ -218,17 +218,23 @@ fn records(
     let values: Vec<String> = entity
         .fields
         .iter()
-        .map(|field| match view.has(&format!("f_{}", field.name)) {
-            true => text_of(field.canonical_type, &value_column(&field.name)),
-            false => "NULL".to_owned(),
+        .map(|field| {
+            if view.has(&format!("f_{}", field.name)) {
+                text_of(field.canonical_type, &value_column(&field.name))
+            } else {
+                "NULL".to_owned()
+            }
         })
         .collect();
     let keys: Vec<String> = entity
         .match_rules
         .iter()
-        .map(|rule| match view.has(&format!("k_{}", rule.name)) {
-            true => key_column(&rule.name),
-            false => "CAST(NULL AS VARCHAR)".to_owned(),
+        .map(|rule| {
+            if view.has(&format!("k_{}", rule.name)) {
+                key_column(&rule.name)
+            } else {
+                "CAST(NULL AS VARCHAR)".to_owned()
+            }
         })
         .collect();
     let sql = format!(

@@ -104,13 +104,10 @@ fn rows_with_sources(view: &View) -> String {
             .join(", ")
     };
     // Named one by one: the tables of the past have a column more.
-    let known: String = view
-        .entity
-        .fields
-        .iter()
-        .filter(|field| view.has(&format!("f_{}", field.name)))
-        .map(|field| format!(", {}", value_column(&field.name)))
-        .collect();
+    let mut known = String::new();
+    for field in view.entity.fields.iter().filter(|field| view.has(&format!("f_{}", field.name))) {
+        known += &format!(", {}", value_column(&field.name));
+    }
     let source =
         "{'connection_id': CAST(f.connection_id AS VARCHAR), 'stream': f.stream, 'source_id': r.source_id}";
     let held = "coalesce(r.held, CAST([] AS VARCHAR[]))";

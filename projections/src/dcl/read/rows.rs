@@ -328,12 +328,12 @@ pub(super) fn lineage(reader: &Reader, entity: &str, id: Uuid) -> Result<Option<
         }
         let Some(feed) = feeds.get(&winner.feed) else { continue };
         let key = (winner.feed, winner.mapping_version);
-        if !mappings.contains_key(&key) {
-            mappings.insert(key, mapping(reader, key.0, key.1)?);
-        }
-        let line = mappings[&key]
-            .as_ref()
-            .and_then(|content| content.fields.iter().find(|line| line.target == field.name));
+        let mapping = match mappings.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(mapping(reader, key.0, key.1)?),
+        };
+        let line =
+            mapping.as_ref().and_then(|content| content.fields.iter().find(|line| line.target == field.name));
         let others: Vec<&Candidate> = candidates
             .iter()
             .filter(|other| other.record_id != winner.record_id)
@@ -472,9 +472,12 @@ fn winners(reader: &Reader, view: &View, id: Uuid) -> Result<Option<Vec<Option<U
         .entity
         .fields
         .iter()
-        .map(|field| match view.has(&format!("f_{}", field.name)) {
-            true => format!("CAST({} AS VARCHAR)", winner_column(&field.name)),
-            false => "NULL".to_owned(),
+        .map(|field| {
+            if view.has(&format!("f_{}", field.name)) {
+                format!("CAST({} AS VARCHAR)", winner_column(&field.name))
+            } else {
+                "NULL".to_owned()
+            }
         })
         .collect();
     let sql = format!(
