@@ -41,7 +41,7 @@ const NAME: &str = "connection_name";
 const HOLD: TimeDelta = TimeDelta::minutes(1);
 /// A source that says nothing for this long counts as failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
-const DISCOVER_TIMEOUT: Duration = Duration::from_secs(120);
+const DISCOVER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Tries to close a feed that a sync still appends to.
 const CLOSE_TRIES: u32 = 100;
 

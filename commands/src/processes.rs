@@ -42,12 +42,14 @@ pub struct Handle {
 }
 
 impl Service {
-    pub async fn start(commands: Commands, control: Arc<ControlStore>) -> Result<Handle, CommandError> {
+    /// Each follows its cells on a task of its own: to be called within a Tokio runtime.
+    pub fn start(commands: &Commands, control: &Arc<ControlStore>) -> Handle {
         let cancel = CancellationToken::new();
         let mut running = Vec::new();
         for manager in all() {
             for cell in 0..commands.log().cells() {
-                let (manager, commands, control) = (Arc::clone(&manager), commands.clone(), Arc::clone(&control));
+                let (manager, commands, control) =
+                    (Arc::clone(&manager), commands.clone(), Arc::clone(control));
                 let cancel = cancel.clone();
                 running.push(tokio::spawn(async move {
                     let mut wait = Duration::from_millis(50);
@@ -62,7 +64,7 @@ impl Service {
                 }));
             }
         }
-        Ok(Handle { cancel, running: parking_lot::Mutex::new(running) })
+        Handle { cancel, running: parking_lot::Mutex::new(running) }
     }
 }
 

@@ -37,7 +37,9 @@ fn main() -> std::io::Result<()> {
     for (name, logical_type, cells) in &columns {
         let start = Instant::now();
         let mut profiler = FieldProfiler::new();
-        cells.iter().for_each(|cell| profiler.push(cell.as_deref()));
+        for cell in cells {
+            profiler.push(cell.as_deref());
+        }
         let full = rate(rows, start);
         let start = Instant::now();
         let mut guard = TypeGuard::new(&Field {

@@ -151,9 +151,9 @@ mod tests {
     };
     use uuid::Uuid;
 
-    fn side(columns: &[&str], logical_type: LogicalType) -> Option<DriftSide> {
+    fn side(columns: &[&str], logical_type: LogicalType) -> DriftSide {
         let field = |name: &&str| Field { name: (*name).into(), logical_type, nullable: true, format: None };
-        Some(DriftSide { fields: columns.iter().map(field).collect(), ..DriftSide::default() })
+        DriftSide { fields: columns.iter().map(field).collect(), ..DriftSide::default() }
     }
 
     fn finding(kind: DriftKind, before: &[&str], after: &[&str], logical_type: LogicalType) -> DriftFinding {
@@ -170,8 +170,8 @@ mod tests {
             id: DriftId(Uuid::nil()),
             kind,
             field: before.first().or(after.first()).map(|name| (*name).to_owned()),
-            before: side(before, LogicalType::Integer),
-            after: side(after, logical_type),
+            before: Some(side(before, LogicalType::Integer)),
+            after: Some(side(after, logical_type)),
             severity: Severity::Warning,
             confidence: 1.0,
             evidence: vec![],

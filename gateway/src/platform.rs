@@ -80,7 +80,7 @@ impl Platform {
             suggester(config),
             Arc::clone(&ring),
         );
-        let processes = processes::Service::start(commands.clone(), Arc::clone(&control)).await?;
+        let processes = processes::Service::start(&commands, &control);
         let options = TaskOptions {
             concurrency: config.task_concurrency,
             ..TaskOptions::new(data_dir.join("tasks.sqlite"))

@@ -9,7 +9,7 @@ use autonomos_log::{
     conformance_tests,
     control::ControlStore,
     error::AppendError,
-    port::EventLog,
+    port::{EventLog, StoredCommit},
     sqlite::{Options, SqliteLog},
 };
 use proptest::prelude::*;
@@ -89,7 +89,7 @@ async fn steps_run(steps: Vec<Step>) {
     assert_eq!(history(&*log).await.len() as u64, appended);
     for chain in &chains {
         let loaded = log.load(&chain.key, 0).await.unwrap();
-        assert_eq!(loaded.last().map_or(0, |commit| commit.last_version()), chain.version);
+        assert_eq!(loaded.last().map_or(0, StoredCommit::last_version), chain.version);
     }
     assert_eq!(log.stopped(0), None);
 }

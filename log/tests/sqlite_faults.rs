@@ -442,9 +442,9 @@ async fn child_appends_until_killed() {
             })
         })
         .collect();
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    // They write until the process is killed: one that returns has failed.
+    let (failed, ..) = futures::future::select_all(writers).await;
+    failed.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ const FREE: u32 = 5;
 /// The same for an address, behind which many people may sit.
 const FREE_PER_ADDRESS: u32 = 30;
 const LONGEST_SECONDS: i64 = 15 * 60;
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+const REMEMBERED: Duration = Duration::from_hours(1);
 const MOST_KEYS: u64 = 100_000;
 
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,6 @@ fn without_files_the_static_table_stands_in_under_its_own_name() {
 
 /// The model's files are fetched by the set-up; a machine without them skips this, and says so.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped check must say so")]
 fn the_model_knows_what_words_mean() {
     let meaning = Meaning::new(None);
     if !meaning.available() {

@@ -165,7 +165,7 @@ async fn until(
         }
         panic!("the log ended")
     };
-    tokio::time::timeout(Duration::from_secs(60), search).await.expect("the event never came")
+    tokio::time::timeout(Duration::from_mins(1), search).await.expect("the event never came")
 }
 
 async fn succeeded(world: &World, tenant: TenantId, id: TaskId) -> TaskEvent {

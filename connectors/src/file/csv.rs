@@ -58,9 +58,9 @@ pub(crate) enum Parsed {
 }
 
 /// Splits one record. `bytes` must not be empty.
-pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: &Dialect, spans: &mut Vec<Span>) -> Parsed {
+pub(crate) fn parse_record(bytes: &[u8], last: bool, dialect: Dialect, spans: &mut Vec<Span>) -> Parsed {
     spans.clear();
-    let Dialect { delimiter, quote, newline, .. } = *dialect;
+    let Dialect { delimiter, quote, newline, .. } = dialect;
     let mut at = 0;
     let mut lines = 1;
     loop {
@@ -134,7 +134,7 @@ fn push_span(spans: &mut Vec<Span>, start: usize, end: usize, kind: SpanKind) {
 }
 
 /// Writes a field that has quotes in it.
-fn unescape(field: &[u8], dialect: &Dialect, into: &mut Vec<u8>) {
+fn unescape(field: &[u8], dialect: Dialect, into: &mut Vec<u8>) {
     into.clear();
     let mut at = 1;
     let mut inside = true;
@@ -166,7 +166,7 @@ fn unescape(field: &[u8], dialect: &Dialect, into: &mut Vec<u8>) {
 pub(crate) fn record_texts(
     bytes: &[u8],
     spans: &[Span],
-    dialect: &Dialect,
+    dialect: Dialect,
     nulls: &NullTexts,
 ) -> Vec<Option<String>> {
     let mut scratch = Vec::new();
@@ -375,7 +375,7 @@ impl CsvReader {
                 SpanKind::Plain if self.nulls.is_null(field) => builder.push_null(column),
                 SpanKind::Plain | SpanKind::Quoted => builder.push(column, field),
                 SpanKind::Escaped | SpanKind::Loose => {
-                    unescape(field, &self.dialect, &mut self.scratch);
+                    unescape(field, self.dialect, &mut self.scratch);
                     builder.push(column, &self.scratch);
                 }
             }
@@ -397,7 +397,7 @@ impl TableReader for CsvReader {
                 continue;
             }
             let parsed =
-                parse_record(&self.buffer[self.start..self.end], self.ended, &self.dialect, &mut self.spans);
+                parse_record(&self.buffer[self.start..self.end], self.ended, self.dialect, &mut self.spans);
             match parsed {
                 // A stray quote swallows the lines up to the next one: only the first is at fault.
                 Parsed::Record { lines, .. } if lines > 1 && self.looks_swallowed() => {

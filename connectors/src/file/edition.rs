@@ -131,7 +131,9 @@ impl Edition {
         if let (true, Some(first)) = (tables.is_empty(), stream.files.first()) {
             return Err(error::empty(&first.name));
         }
-        sample.iter_mut().for_each(|row| row.resize(columns.len(), None));
+        for row in &mut sample {
+            row.resize(columns.len(), None);
+        }
         let fields: Vec<Field> =
             columns.iter().zip(inferrers).map(|(name, inferrer)| finish(name, inferrer, sampled)).collect();
         let declared = declared_key.or(options.primary_key.as_deref());

@@ -154,12 +154,10 @@ pub(crate) fn no_sheet(name: &str, sheet: &str) -> ConnectorError {
 }
 
 pub(crate) fn io(name: &str, cause: io::Error) -> ConnectorError {
-    if cause.get_ref().is_some_and(|inner| inner.is::<ConnectorError>()) {
-        return match cause.into_inner().map(|inner| inner.downcast::<ConnectorError>()) {
-            Some(Ok(own)) => *own,
-            _ => ConnectorError::Cancelled,
-        };
-    }
+    let cause = match cause.downcast::<ConnectorError>() {
+        Ok(own) => return own,
+        Err(cause) => cause,
+    };
     match cause.kind() {
         io::ErrorKind::PermissionDenied => unreadable(name, cause),
         io::ErrorKind::NotFound => changed(name),

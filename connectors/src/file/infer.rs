@@ -134,7 +134,7 @@ fn classify_number(bytes: &[u8]) -> Option<ValueShape> {
             .contains(&digits)
             .then(|| grouped(unsigned, b'.', b','))
             .flatten()
-            .map(|_| ValueShape::DecimalComma { decisive: true });
+            .map(|()| ValueShape::DecimalComma { decisive: true });
     }
     if digits == 0 {
         return None;
@@ -150,7 +150,10 @@ fn classify_number(bytes: &[u8]) -> Option<ValueShape> {
                 decisive: decimals.len() != 3 || digits > 3 || unsigned[0] == b'0',
             });
         }
-        return (digits <= 3).then(|| grouped(unsigned, b',', b'.')).flatten().map(|_| ValueShape::Thousands);
+        return (digits <= 3)
+            .then(|| grouped(unsigned, b',', b'.'))
+            .flatten()
+            .map(|()| ValueShape::Thousands);
     }
     None
 }
@@ -470,7 +473,9 @@ mod tests {
     #[track_caller]
     fn check(values: &[&str], expected: LogicalType, format: Option<&str>) {
         let mut inferrer = Inferrer::default();
-        values.iter().for_each(|value| inferrer.push(value));
+        for value in values {
+            inferrer.push(value);
+        }
         assert_eq!(inferrer.kind(), (expected, format.map(str::to_owned)), "{values:?}");
     }
 

@@ -65,7 +65,10 @@ fn text_of(raw: &str) -> Result<Option<String>, serde_json::Error> {
     })
 }
 
-fn members_of(element: &[u8]) -> Result<Vec<(String, Option<String>)>, (&'static str, String)> {
+/// Why an element is no row: its code and a message.
+type Refusal = (&'static str, String);
+
+fn members_of(element: &[u8]) -> Result<Vec<(String, Option<String>)>, Refusal> {
     let text =
         std::str::from_utf8(element).map_err(|_| (error::ROW_NOT_UTF8, "not valid UTF-8".to_owned()))?;
     let members: Members = serde_json::from_str(text)

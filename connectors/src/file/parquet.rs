@@ -183,7 +183,7 @@ impl TableReader for ParquetReader {
 
 /// Rows from the start that stay within a batch's bytes; at least one.
 fn rows_that_fit(batch: &RecordBatch) -> usize {
-    let columns: Vec<&StringArray> = batch.columns().iter().map(|column| column.as_string::<i32>()).collect();
+    let columns: Vec<&StringArray> = batch.columns().iter().map(AsArray::as_string).collect();
     let bytes_to = |row: usize| -> i64 {
         columns
             .iter()

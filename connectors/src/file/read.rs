@@ -135,7 +135,7 @@ impl ReadJob {
             let rows_before = cursor.rows - cursor.position.as_ref().map_or(0, |position| position.rows);
             let mut reader = table.read(cursor.position.as_ref(), &self.cancel)?;
             while let Some(mut batch) = reader.next_batch()? {
-                self.check_stamps(&stream, &cursor.files)?;
+                check_stamps(&stream, &cursor.files)?;
                 cursor.file = at;
                 cursor.rows = rows_before + batch.position.rows;
                 cursor.rejected += batch.rejected.len() as u64;
@@ -169,15 +169,15 @@ impl ReadJob {
     fn gone(&self) -> Result<(), ConnectorError> {
         if self.cancel.is_cancelled() { Err(ConnectorError::Cancelled) } else { Ok(()) }
     }
+}
 
-    fn check_stamps(&self, stream: &FileStream, files: &[FileIdentity]) -> Result<(), ConnectorError> {
-        for (entry, identity) in stream.files.iter().zip(files) {
-            if edition::stamp(entry)? != (identity.size, identity.modified_ns) {
-                return Err(error::changed(&entry.name));
-            }
+fn check_stamps(stream: &FileStream, files: &[FileIdentity]) -> Result<(), ConnectorError> {
+    for (entry, identity) in stream.files.iter().zip(files) {
+        if edition::stamp(entry)? != (identity.size, identity.modified_ns) {
+            return Err(error::changed(&entry.name));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn to_value(cursor: &FileCursor) -> Value {

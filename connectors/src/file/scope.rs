@@ -201,7 +201,7 @@ const ENDINGS: [(&str, Format); 16] = [
     ("xlam", Format::Excel),
 ];
 
-fn strip_one<'a>(name: &'a str, matches: impl Fn(&str) -> bool) -> Option<&'a str> {
+fn strip_one(name: &str, matches: impl Fn(&str) -> bool) -> Option<&str> {
     let (stem, ending) = name.rsplit_once('.')?;
     (!stem.is_empty() && matches(&ending.to_ascii_lowercase())).then_some(stem)
 }

@@ -36,7 +36,7 @@ pub(crate) fn dialect(head: &[u8], whole: bool, options: &TableOptions, tab_name
             for &delimiter in &delimiters {
                 let candidate = Dialect { delimiter, quote, escape, newline, header: true };
                 let named = if tab_named && delimiter == b'\t' { 1.5 } else { 1.0 };
-                let score = score(head, whole, &candidate) * named;
+                let score = score(head, whole, candidate) * named;
                 if score > best.0 + 1e-9 {
                     best = (score, candidate);
                 }
@@ -47,7 +47,7 @@ pub(crate) fn dialect(head: &[u8], whole: bool, options: &TableOptions, tab_name
 }
 
 /// How well the rows agree on a width above one.
-fn score(head: &[u8], whole: bool, dialect: &Dialect) -> f64 {
+fn score(head: &[u8], whole: bool, dialect: Dialect) -> f64 {
     let mut widths = Vec::new();
     let read = records(head, whole, dialect, RECORDS, |_, spans| widths.push(spans.len()));
     let (Some(first), false) = (widths.first().copied(), widths.is_empty()) else { return 0.0 };

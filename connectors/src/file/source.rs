@@ -207,7 +207,7 @@ fn looks_windows_1252(bytes: &[u8]) -> bool {
             match byte {
                 0x81 | 0x8d | 0x8f | 0x90 | 0x9d | 0xff => odd += 1,
                 0x80 | 0x85 | 0x91..=0x97 | 0x99 | 0xa3 | 0xa7 | 0xa9 | 0xae | 0xb0 | 0xb4 | 0xbf => {
-                    plausible += 1
+                    plausible += 1;
                 }
                 0xc0..=0xfe if before_is_word || at.is_empty() || !at.ends_with(b"\n") => plausible += 1,
                 0xc0..=0xdf => plausible += 1,

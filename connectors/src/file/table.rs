@@ -242,7 +242,9 @@ fn internal(cause: impl std::fmt::Display) -> ConnectorError {
 /// Rows as a batch.
 pub(crate) fn rows_batch(columns: &[String], rows: &[Row]) -> Result<RecordBatch, ConnectorError> {
     let mut builder = BatchBuilder::new(columns);
-    rows.iter().for_each(|row| builder.push_row(row));
+    for row in rows {
+        builder.push_row(row);
+    }
     builder.finish()
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn blocks(
 pub(crate) fn records<'a>(
     block: &'a [u8],
     last: bool,
-    dialect: &Dialect,
+    dialect: Dialect,
     most: usize,
     mut each: impl FnMut(&'a [u8], &[Span]),
 ) -> usize {
@@ -111,7 +111,7 @@ pub(crate) fn records<'a>(
 
 /// Rows of a block that starts anywhere. It may start inside quotes: of both readings the one that
 /// gives more rows of the right width is taken, and neither if most rows don't fit.
-fn later_rows(block: &[u8], last: bool, dialect: &Dialect, columns: usize, nulls: &NullTexts) -> Vec<Row> {
+fn later_rows(block: &[u8], last: bool, dialect: Dialect, columns: usize, nulls: &NullTexts) -> Vec<Row> {
     let line = |bytes: &[u8]| memchr::memchr(dialect.newline, bytes).map_or(bytes.len(), |at| at + 1);
     let outside = &block[line(block)..];
     let inside = memchr::memchr(dialect.quote, block).map(|at| {
@@ -150,13 +150,13 @@ pub(crate) fn open(
     let mut first = 0;
     // A small file is its own sample.
     let most = if blocks.whole { usize::MAX } else { ROWS_PER_BLOCK + 1 };
-    let sampled = records(&blocks.head, blocks.whole, &dialect, most, |record, spans| {
+    let sampled = records(&blocks.head, blocks.whole, dialect, most, |record, spans| {
         if head_rows.is_empty() {
             first = record.len();
         }
         // One record beyond the limit is enough to refuse the file.
         if spans.len() <= MAX_COLUMNS * 4 {
-            head_rows.push((record.len(), record_texts(record, spans, &dialect, &nulls)));
+            head_rows.push((record.len(), record_texts(record, spans, dialect, &nulls)));
         } else {
             head_rows.push((record.len(), vec![None; spans.len()]));
         }
@@ -166,7 +166,7 @@ pub(crate) fn open(
             length if length > MAX_ROW_BYTES => {
                 error::broken(&entry.name, "text", "its first row has no end")
             }
-            _ if blocks.head.iter().all(|byte| byte.is_ascii_whitespace()) => error::empty(&entry.name),
+            _ if blocks.head.iter().all(u8::is_ascii_whitespace) => error::empty(&entry.name),
             _ => error::broken(&entry.name, "text", "a quote in its first row is never closed"),
         });
     };
@@ -185,7 +185,7 @@ pub(crate) fn open(
         column_names((0..width).map(|_| String::new()))
     };
     let start = if dialect.header {
-        position_behind_first(&blocks.head, first, &dialect)
+        position_behind_first(&blocks.head, first, dialect)
     } else {
         Position { offset: 0, line: 1, rows: 0 }
     };
@@ -200,14 +200,14 @@ pub(crate) fn open(
         head_rows.drain(from..).map(|(_, row)| row).filter(|row| row.len() == width).collect();
     let last = blocks.later.len().saturating_sub(1);
     for (at, block) in blocks.later.iter().enumerate() {
-        sample.extend(some_rows(block, at == last, &dialect, width, &nulls));
+        sample.extend(some_rows(block, at == last, dialect, width, &nulls));
     }
     let kind = TableKind::Delimited { layout, dialect, start };
     Ok(Table::new(entry, options, columns, sample, estimated, kind))
 }
 
 /// Of a middle its first rows, of the tail its first and its last: those are where a file ends.
-fn some_rows(block: &[u8], last: bool, dialect: &Dialect, width: usize, nulls: &NullTexts) -> Vec<Row> {
+fn some_rows(block: &[u8], last: bool, dialect: Dialect, width: usize, nulls: &NullTexts) -> Vec<Row> {
     let mut rows = later_rows(block, last, dialect, width, nulls);
     if last && rows.len() > 2 * ROWS_PER_BLOCK {
         rows.drain(ROWS_PER_BLOCK / 2..rows.len() - ROWS_PER_BLOCK);
@@ -226,7 +226,7 @@ fn usual_width(rows: &[(usize, Row)]) -> usize {
 }
 
 /// Blank lines before the header count as lines.
-fn position_behind_first(head: &[u8], first: usize, dialect: &Dialect) -> Position {
+fn position_behind_first(head: &[u8], first: usize, dialect: Dialect) -> Position {
     let mut spans = Vec::new();
     let (mut at, mut line) = (0, 1);
     while at < head.len() {

@@ -106,7 +106,9 @@ proptest! {
             if before.status.is_final() && !(is_retry && before.status != TaskStatus::Succeeded) {
                 prop_assert!(events.is_empty());
             }
-            events.into_iter().for_each(|event| task.apply(event));
+            for event in events {
+                task.apply(event);
+            }
             prop_assert!(task.attempt <= task.max_retries + 1);
             let json = serde_json::to_string(&task).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Task>(&json).unwrap(), &task);
@@ -119,7 +121,9 @@ proptest! {
         for command in commands {
             let events = sync.decide(command).unwrap_or_default();
             prop_assert!(!sync.status.is_final() || events.is_empty());
-            events.into_iter().for_each(|event| sync.apply(event));
+            for event in events {
+                sync.apply(event);
+            }
         }
     }
 }

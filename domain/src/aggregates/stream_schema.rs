@@ -40,7 +40,8 @@ pub enum StreamSchemaEvent {
     },
     /// One open drift per stream, field and kind.
     DriftDetected {
-        finding: DriftFinding,
+        /// Boxed: it is some times as large as any other event's content.
+        finding: Box<DriftFinding>,
         from_version: u32,
         to_version: u32,
     },
@@ -208,7 +209,7 @@ impl StreamSchema {
             let from_version = self.current;
             new.iter()
                 .map(move |finding| StreamSchemaEvent::DriftDetected {
-                    finding: finding.clone(),
+                    finding: Box::new(finding.clone()),
                     from_version,
                     to_version,
                 })
@@ -285,7 +286,7 @@ impl StreamSchema {
                 self.current = version;
             }
             StreamSchemaEvent::DriftDetected { finding, from_version, to_version } => {
-                let drift = OpenDrift { finding, from_version, to_version, occurrences: 1 };
+                let drift = OpenDrift { finding: *finding, from_version, to_version, occurrences: 1 };
                 self.open.insert(drift.finding.id, drift);
             }
             StreamSchemaEvent::DriftRecurred { drift_id, occurrences } => {

@@ -403,7 +403,7 @@ fn schemas_number_new_shapes_and_go_back_to_known_ones() {
         findings,
     };
     let detected = |finding: &DriftFinding, from_version, to_version| StreamSchemaEvent::DriftDetected {
-        finding: finding.clone(),
+        finding: Box::new(finding.clone()),
         from_version,
         to_version,
     };
@@ -481,7 +481,7 @@ fn the_last_word_on_a_pair_wins() {
     let merged = IdentityEvent::RecordsMerged { entity: "account".into(), left, right };
     let unmerged = IdentityEvent::RecordsUnmerged { entity: "account".into(), left: right, right: left };
     check::<Identity>(&[], merge(left, right), Ok(vec![merged.clone()]));
-    check::<Identity>(&[merged.clone()], merge(right, left), Ok(vec![]));
+    check::<Identity>(std::slice::from_ref(&merged), merge(right, left), Ok(vec![]));
     check::<Identity>(&[merged.clone(), unmerged], merge(left, right), Ok(vec![merged]));
     check::<Identity>(&[], merge(left, left), Err("`/right` is not valid"));
     let json = serde_json::to_string(&state::<Identity>(&[])).unwrap();

@@ -376,7 +376,7 @@ fn distribution_ratio(before: &[f64], after: &[f64]) -> Option<String> {
     // The lowest quantiles of few values are mostly chance.
     let ([_, _, b2, b3, b4, b5, _], [_, _, a2, a3, a4, a5, _]) = (before, after) else { return None };
     let pairs = [(b2, a2), (b3, a3), (b4, a4), (b5, a5)];
-    if pairs.iter().any(|(old, new)| **old == 0.0 || **new == 0.0) || b2 == b5 {
+    if pairs.iter().any(|(old, new)| **old == 0.0 || **new == 0.0) || b2.total_cmp(b5).is_eq() {
         return None;
     }
     let middle = b3 / a3;
@@ -439,7 +439,7 @@ fn new_codes(
     if before.boolean_like() && after.boolean_like() {
         return None;
     }
-    if time_formats(Some(before)).first().is_some() {
+    if !time_formats(Some(before)).is_empty() {
         return None;
     }
     let filled = after.filled() as f64;
@@ -548,8 +548,8 @@ fn by_chance(old: &Field, new: &Field, before: Option<&FieldProfile>, after: Opt
         // Codes of one width, none of which happened to begin with a zero.
         (Integer, Text) => {
             let misfits = after.share(|shape| shape != "integer");
-            let one_width =
-                before.length[0].total_cmp(&before.length[2]).is_eq() && before.length == after.length;
+            let ends = [before.length[0], before.length[2], after.length[0], after.length[2]];
+            let one_width = ends.iter().all(|length| length.total_cmp(&ends[0]).is_eq());
             one_width && before.filled() as f64 * (1.0 - misfits).max(1e-12).ln() > -14.0
         }
         (Text, _) | (Date | Timestamp, Date | Timestamp) => rows < 20.0,

@@ -16,12 +16,15 @@ pub(crate) const LEAST_OVERLAP: usize = 8;
 /// One record's old and new value; null and blank are none.
 pub(crate) type Pair<'a> = (Option<&'a str>, Option<&'a str>);
 
+/// One record's values, in the order of the columns.
+type Cells<'a> = &'a [Option<String>];
+
 /// The records that both samples hold.
 #[derive(Debug)]
 pub(crate) struct Overlap<'a> {
     before: &'a KeyedSample,
     after: &'a KeyedSample,
-    rows: Vec<(&'a [Option<String>], &'a [Option<String>])>,
+    rows: Vec<(Cells<'a>, Cells<'a>)>,
 }
 
 impl<'a> Overlap<'a> {
@@ -210,7 +213,7 @@ fn ruled(pairs: &[Pair<'_>]) -> bool {
         .iter()
         .filter_map(|(old, new)| Some((value::plain_number((*old)?)?, value::plain_number((*new)?)?)))
         // Small numbers share ratios by chance.
-        .filter(|(old, new)| old != new && old.abs() >= 100.0 && *new != 0.0)
+        .filter(|(old, new)| old.total_cmp(new).is_ne() && old.abs() >= 100.0 && *new != 0.0)
         .map(|(old, new)| new / old)
         .collect();
     let near = |ratio: f64| ratios.iter().filter(|other| (*other / ratio - 1.0).abs() < 1e-4).count();

@@ -193,7 +193,7 @@ fn nested<'a>(context: &Context<'_>, old: &'a Field, new: &'a Field) -> Option<C
         let leaf_pairs: Vec<_> =
             documents.iter().zip(&values).map(|((old, _), new)| (*old, new.as_deref())).collect();
         let transform = Transform::JsonPath { path: path.clone() };
-        let relation = measure(&leaf_pairs, How::Json, Some(transform), |old, new| same_text(old, new));
+        let relation = measure(&leaf_pairs, How::Json, Some(transform), same_text);
         if (relation.compared as usize) < LEAST_OVERLAP || relation.agreement() < 0.7 {
             continue;
         }
@@ -245,7 +245,7 @@ fn leaves(value: &Value, path: &str, depth: usize, found: &mut BTreeSet<String>)
             }
         }
         Value::Array(elements) if depth < 4 && elements.len() == 1 => {
-            leaves(&elements[0], &format!("{path}[0]"), depth + 1, found)
+            leaves(&elements[0], &format!("{path}[0]"), depth + 1, found);
         }
         Value::Object(_) | Value::Array(_) | Value::Null => {}
         _ => {
@@ -354,7 +354,8 @@ fn split<'a>(context: &Context<'_>, old: &'a Field, news: &[&'a Field]) -> Optio
                 continue;
             }
             let Some(between) = usual_between(&olds, firsts, lasts) else { continue };
-            let mut tries: Vec<(Vec<&Field>, Vec<&Vec<Option<&str>>>, String)> = Vec::new();
+            // The parts, their values, what stands between them.
+            let mut tries: Vec<(Vec<&Field>, _, _)> = Vec::new();
             if between.chars().all(|letter| !letter.is_alphanumeric()) {
                 tries.push((vec![first, last], vec![firsts, lasts], between));
             } else if columns.len() <= 12 {

@@ -497,13 +497,17 @@ mod tests {
         let all: Vec<String> = (0..900).map(|number| (number % 40).to_string()).collect();
         let whole = {
             let mut profiler = FieldProfiler::new();
-            all.iter().for_each(|value| profiler.push(Some(value)));
+            for value in &all {
+                profiler.push(Some(value));
+            }
             profiler.finish()
         };
         let mut merged = FieldProfile::default();
         for part in all.chunks(300) {
             let mut profiler = FieldProfiler::new();
-            part.iter().for_each(|value| profiler.push(Some(value)));
+            for value in part {
+                profiler.push(Some(value));
+            }
             merged.merge(&profiler.finish());
         }
         assert_eq!(merged.frequent, whole.frequent);

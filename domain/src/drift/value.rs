@@ -279,7 +279,7 @@ fn classify_time(text: &str) -> Option<TimeForm> {
         clock_length += 1;
     }
     let clock_text = &after[..clock_length];
-    let clock = match clock_text.iter().filter(|byte| **byte == b':').count() {
+    let clock = match clock_text.split(|byte| *byte == b':').count() - 1 {
         1 => Clock::Minutes,
         2 if clock_text.contains(&b'.') => Clock::Fraction,
         2 => Clock::Seconds,

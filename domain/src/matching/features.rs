@@ -146,7 +146,7 @@ fn form(value: &str) -> String {
             letter if letter.is_whitespace() => ' ',
             letter => letter,
         };
-        if form.chars().last() != Some(class) {
+        if !form.ends_with(class) {
             form.push(class);
         }
     }

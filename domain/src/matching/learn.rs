@@ -191,18 +191,19 @@ impl Curve {
                 let error = p - f64::from(u8::from(*label));
                 let second = (p * (1.0 - p)).max(1e-9);
                 let input = |index: usize| row.get(index).copied().unwrap_or(1.0);
-                for one in 0..width {
+                for (one, line) in hessian.iter_mut().enumerate() {
                     gradient[one] += error * input(one);
-                    for other in 0..=one {
-                        hessian[one][other] += second * input(one) * input(other);
+                    for (other, cell) in line.iter_mut().enumerate().take(one + 1) {
+                        *cell += second * input(one) * input(other);
                     }
                 }
             }
             for one in 0..width {
                 gradient[one] += 1.0 * curve.weights[one];
                 hessian[one][one] += 1.0;
-                for other in 0..one {
-                    hessian[other][one] = hessian[one][other];
+                let (above, rest) = hessian.split_at_mut(one);
+                for (line, mirrored) in above.iter_mut().zip(&rest[0]) {
+                    line[one] = *mirrored;
                 }
             }
             let step = solve(hessian, gradient);
@@ -228,12 +229,14 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
             .unwrap_or(column);
         matrix.swap(column, pivot);
         right.swap(column, pivot);
-        for row in column + 1..size {
-            let factor = matrix[row][column] / matrix[column][column];
-            for index in column..size {
-                matrix[row][index] -= factor * matrix[column][index];
+        let (above, below) = matrix.split_at_mut(column + 1);
+        let pivot = &above[column];
+        for (row, line) in below.iter_mut().enumerate() {
+            let factor = line[column] / pivot[column];
+            for (value, taken) in line.iter_mut().zip(pivot).skip(column) {
+                *value -= factor * taken;
             }
-            right[row] -= factor * right[column];
+            right[column + 1 + row] -= factor * right[column];
         }
     }
     for row in (0..size).rev() {

@@ -81,7 +81,7 @@ fn time(column: &Field, shares: &Shares<'_>) -> Fit {
         };
         return match chosen {
             // Plain ISO casts as it stands; with a zone, the form is named so that it is not lost.
-            Some(format) if format == "%Y-%m-%d" => Fit::new(0.9, Transform::Copy, "dates"),
+            Some("%Y-%m-%d") => Fit::new(0.9, Transform::Copy, "dates"),
             Some(format) => Fit::new(
                 0.9,
                 Transform::ParseTime { format: format.to_owned() },

@@ -91,7 +91,7 @@ fn row(random: &mut Random, id: usize) -> Vec<Cell> {
     vec![
         Some(format!("A-{id:05}")),
         Some(company.clone()),
-        blank(0.05, random, format!("{} {}", first, last)),
+        blank(0.05, random, format!("{first} {last}")),
         Some(format!("{}.{}", random.below(5_000_000) + 1000, random.below(90) + 10)),
         Some((random.below(5000) + 1).to_string()),
         Some((*random.pick(&STAGES)).to_owned()),
@@ -173,10 +173,10 @@ impl Table {
 
     pub(crate) fn rename(&mut self, from: &str, to: &str) {
         let at = self.at(from);
-        self.columns[at].0 = to.to_owned();
+        to.clone_into(&mut self.columns[at].0);
         for key in &mut self.key {
             if key == from {
-                *key = to.to_owned();
+                to.clone_into(key);
             }
         }
     }
@@ -212,7 +212,8 @@ impl Table {
             let count = self.columns[at].1.len();
             for _ in 0..count / 100 {
                 let (to, from) = (random.below(count), random.below(count));
-                self.columns[at].1[to] = self.columns[at].1[from].clone();
+                let copied = self.columns[at].1[from].clone();
+                self.columns[at].1[to] = copied;
             }
         }
         if let Some(at) = self.columns.iter().position(|(column, _)| column == "updated_at") {

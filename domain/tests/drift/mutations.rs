@@ -90,7 +90,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "day first",
         touches: &["created_at"],
         apply: |table| {
-            table.map("created_at", |text| date(text, |year, month, day| format!("{day}/{month}/{year}")))
+            table.map("created_at", |text| date(text, |year, month, day| format!("{day}/{month}/{year}")));
         },
         expect: &[(FormatChanged, "created_at", true)],
     },
@@ -98,7 +98,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "month first",
         touches: &["created_at"],
         apply: |table| {
-            table.map("created_at", |text| date(text, |year, month, day| format!("{month}/{day}/{year}")))
+            table.map("created_at", |text| date(text, |year, month, day| format!("{month}/{day}/{year}")));
         },
         expect: &[(FormatChanged, "created_at", true)],
     },
@@ -142,7 +142,7 @@ const MUTATIONS: &[Mutation] = &[
                     ["prospect", "customer", "partner", "churned", "trial"]
                         .iter()
                         .position(|stage| *stage == text)
-                        .unwrap()
+                        .expect("one of the stages")
                 )
             });
         },
@@ -189,7 +189,9 @@ const MUTATIONS: &[Mutation] = &[
             let part = |index: usize| {
                 owners
                     .iter()
-                    .map(|cell| cell.as_ref().map(|text| text.split(' ').nth(index).unwrap().to_owned()))
+                    .map(|cell| {
+                        cell.as_ref().map(|text| text.split(' ').nth(index).expect("two names").to_owned())
+                    })
                     .collect()
             };
             table.add("owner_first", part(0));
@@ -371,8 +373,8 @@ fn pairs_of_changes_are_kept_apart() {
 
 /// A merge takes a column that its list does not name.
 fn runs_together(left: &Mutation, right: &Mutation) -> bool {
-    !(left.name == "merged" && right.touches.contains(&"zip"))
-        && !(right.name == "merged" && left.touches.contains(&"zip"))
+    let takes = |one: &Mutation, other: &Mutation| one.name == "merged" && other.touches.contains(&"zip");
+    !takes(left, right) && !takes(right, left)
 }
 
 #[test]

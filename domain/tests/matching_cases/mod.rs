@@ -159,7 +159,7 @@ fn lifecycle(row: usize) -> String {
     pick(&["lead", "customer", "opportunity", "evangelist"], row)
 }
 fn truth(row: usize) -> String {
-    (row % 3 == 0).to_string()
+    row.is_multiple_of(3).to_string()
 }
 fn stage(row: usize) -> String {
     pick(&["Prospecting", "Qualification", "Closed Won", "Closed Lost"], row)
@@ -547,7 +547,8 @@ pub(crate) fn check(meaning: Option<&dyn Similarity>) {
         for (name, value, expected) in &case.lines {
             let mut profiler = FieldProfiler::new();
             for row in 0..ROWS {
-                profiler.push(Some(&value(row)).map(String::as_str).filter(|text| !text.is_empty()));
+                let text = value(row);
+                profiler.push((!text.is_empty()).then_some(text.as_str()));
             }
             let values = profiler.finish();
             shape.fields.push(values.field(name));

@@ -350,7 +350,11 @@ async fn fill(world: &World, number: u128) -> Position {
                     fingerprint: format!("{mark}-2"),
                     shape: shape(&["id", "title"]),
                 },
-                StreamSchemaEvent::DriftDetected { finding, from_version: 1, to_version: 2 },
+                StreamSchemaEvent::DriftDetected {
+                    finding: Box::new(finding),
+                    from_version: 1,
+                    to_version: 2,
+                },
             ],
         )
         .await;
