@@ -16,7 +16,7 @@ use autonomos_domain::{
     mapping::{MappingContent, MappingField, MappingOrigin, Transform},
 };
 use autonomos_projections::{
-    dcl::read::{AsOf, ExportFormat, RowsQuery},
+    dcl::read::{AsOf, ExportFormat, QuarantineFilter, RowsQuery},
     runtime::{DCL, Handle, ProjectorStatus, READ_MODELS},
 };
 use futures::StreamExt;
@@ -194,7 +194,7 @@ async fn batches_become_rows_and_a_rebuild_gives_the_same_bytes() {
     let then = RowsQuery { as_of: Some(AsOf::Sequence(positions[0].sequence)), ..RowsQuery::default() };
     let then = handle.dcl().rows(tenant(1), "accounts", &then).await.unwrap();
     assert_eq!(then.data.len(), 3);
-    let quarantine = handle.dcl().quarantine(tenant(1), &Default::default()).await.unwrap();
+    let quarantine = handle.dcl().quarantine(tenant(1), &QuarantineFilter::default()).await.unwrap();
     assert_eq!((quarantine.total, quarantine.data[0].value.as_deref()), (1, Some("not a number")));
 
     let before = everything(&handle, &positions).await;
