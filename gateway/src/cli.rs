@@ -73,12 +73,9 @@ enum Command {
 pub async fn run() -> ExitCode {
     // Clap ends with 2 on wrong usage by itself.
     let cli = Cli::parse();
-    let overrides = |serving: &Serving| Overrides {
-        data_dir: serving.folder.data_dir.clone(),
-        listen: serving.listen,
-    };
-    let of_folder =
-        |folder: &Folder| Overrides { data_dir: folder.data_dir.clone(), ..Overrides::default() };
+    let overrides =
+        |serving: &Serving| Overrides { data_dir: serving.folder.data_dir.clone(), listen: serving.listen };
+    let of_folder = |folder: &Folder| Overrides { data_dir: folder.data_dir.clone(), ..Overrides::default() };
     let layers = match &cli.command {
         Command::Serve(serving) | Command::Config(serving) => overrides(serving),
         Command::Demo(demo) => overrides(&demo.serving),

@@ -93,7 +93,8 @@ pub struct Loaded {
 pub fn load(file: Option<&std::path::Path>, overrides: &Overrides) -> Result<Loaded, Box<figment::Error>> {
     let path = file.unwrap_or_else(|| std::path::Path::new("autonomos.toml"));
     // Paths to the cache and the switches of tools share the prefix and are not settings.
-    let environment = Env::prefixed("AOS_").ignore(&["cache_dir", "config", "url", "email", "password", "screenshots"]);
+    let environment =
+        Env::prefixed("AOS_").ignore(&["cache_dir", "config", "url", "email", "password", "screenshots"]);
     let figment = Figment::from(Serialized::defaults(Config::default()))
         .merge(Toml::file(path))
         .merge(environment)

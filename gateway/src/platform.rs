@@ -43,10 +43,8 @@ pub fn open_log(data_dir: &Path) -> Result<(Arc<SqliteLog>, Arc<ControlStore>), 
     std::fs::create_dir_all(data_dir)
         .map_err(|source| GatewayError::Folder { path: data_dir.to_owned(), source })?;
     let control = Arc::new(ControlStore::open(&data_dir.join("control.sqlite"))?);
-    let log = SqliteLog::open(
-        autonomos_log::sqlite::Options::new(data_dir.join("log")),
-        Arc::clone(&control),
-    )?;
+    let log =
+        SqliteLog::open(autonomos_log::sqlite::Options::new(data_dir.join("log")), Arc::clone(&control))?;
     Ok((log, control))
 }
 
@@ -74,12 +72,8 @@ impl Platform {
         options.dcl.open_files = config.dcl_open_tenants;
         let projections = runtime::Service::start(options, Arc::clone(&port), Arc::clone(&ring)).await?;
 
-        let runner = SyncRunner::new(
-            commands.clone(),
-            connectors.clone(),
-            suggester(config),
-            Arc::clone(&ring),
-        );
+        let runner =
+            SyncRunner::new(commands.clone(), connectors.clone(), suggester(config), Arc::clone(&ring));
         let processes = processes::Service::start(&commands, &control);
         let options = TaskOptions {
             concurrency: config.task_concurrency,

@@ -18,7 +18,11 @@ pub fn binary() -> PathBuf {
         folder.pop();
     }
     let path = folder.join("autonomos");
-    assert!(path.exists(), "`{}` is missing: build it with `cargo build -p autonomos-gateway`", path.display());
+    assert!(
+        path.exists(),
+        "`{}` is missing: build it with `cargo build -p autonomos-gateway`",
+        path.display()
+    );
     path
 }
 

@@ -233,7 +233,8 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
     assert!(one.headers.contains_key("ratelimit-limit") && one.headers.contains_key("ratelimit-remaining"));
 
     let file = async |content: &'static str| {
-        let request = bench.client.request(Method::POST, "/uploads?filename=keyed.csv").header("idempotency-key", "k2");
+        let request =
+            bench.client.request(Method::POST, "/uploads?filename=keyed.csv").header("idempotency-key", "k2");
         bench.client.try_send(request.body(content)).await.expect("an answer")
     };
     let (first, again, other) = (file("a\n1\n").await, file("a\n1\n").await, file("a\n2\n").await);

@@ -89,7 +89,11 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_applied_twice() {
             deliver(&inbox, 1);
         }
         let _ = client
-            .try_send(client.request(Method::POST, &format!("/aam/connections/{connection}/syncs")).json(&json!({})))
+            .try_send(
+                client
+                    .request(Method::POST, &format!("/aam/connections/{connection}/syncs"))
+                    .json(&json!({})),
+            )
             .await;
         let writer = {
             let (client, acknowledged) = (client.clone(), Arc::clone(&acknowledged));
@@ -98,12 +102,15 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_applied_twice() {
                 for number in 0.. {
                     let body = json!({ "name": format!("c{round}-{number}"), "connector": "file",
                                        "config": { "path": path } });
-                    match client.try_send(client.request(Method::POST, "/aam/connections").json(&body)).await {
+                    match client.try_send(client.request(Method::POST, "/aam/connections").json(&body)).await
+                    {
                         Some(answer) if answer.status == 201 => {
                             let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
                             acknowledged.lock().await.insert(id);
                         }
-                        Some(answer) => assert!(answer.status.is_server_error() || answer.status == 429, "{answer:?}"),
+                        Some(answer) => {
+                            assert!(answer.status.is_server_error() || answer.status == 429, "{answer:?}")
+                        }
                         None => break,
                     }
                 }
@@ -127,7 +134,13 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_applied_twice() {
     let mut cursor = String::new();
     loop {
         let page = client.get(&format!("/aam/connections?limit=1000{cursor}")).await.expect(200);
-        there.extend(page["data"].as_array().expect("a list").iter().filter_map(|row| row["id"].as_str().map(str::to_owned)));
+        there.extend(
+            page["data"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|row| row["id"].as_str().map(str::to_owned)),
+        );
         match page["meta"]["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,

@@ -45,6 +45,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
         .collect();
     let missing: Vec<_> = used.iter().filter(|(code, _)| !pages.contains(*code)).collect();
     assert!(missing.is_empty(), "codes without a page: {missing:#?}");
-    let idle: Vec<_> = pages.iter().filter(|page| page.starts_with("AOS-") && !used.contains_key(*page)).collect();
+    let idle: Vec<_> =
+        pages.iter().filter(|page| page.starts_with("AOS-") && !used.contains_key(*page)).collect();
     assert!(idle.is_empty(), "pages without a code: {idle:?}");
 }

@@ -57,7 +57,8 @@ async fn the_main_job_end_to_end() {
     let found = client.post(&format!("/aam/connections/{connection}/discover"), json!({})).await.expect(200);
     assert_eq!(found["streams"][0]["name"], "accounts");
     assert_eq!(found["streams"][0]["primary_key"], json!(["account_id"]));
-    let chosen = json!({ "streams": [{ "name": "accounts", "sync_mode": "incremental", "entity": "account" }] });
+    let chosen =
+        json!({ "streams": [{ "name": "accounts", "sync_mode": "incremental", "entity": "account" }] });
     client.put(&format!("/aam/connections/{connection}/streams"), chosen).await.expect(200);
 
     let sync = client.sync(&connection).await;
@@ -116,10 +117,15 @@ async fn the_main_job_end_to_end() {
         held["data"][0]["_held"].as_array().expect("held fields").iter().filter_map(Value::as_str).collect();
     assert!(waiting.contains(&"employee_count"), "{waiting:?}");
     let rows = client.rows("accounts", "").await;
-    assert_eq!(account(&rows, "Company 007 Ltd")["employee_count"], 92, "held cells keep their last good value");
+    assert_eq!(
+        account(&rows, "Company 007 Ltd")["employee_count"],
+        92,
+        "held cells keep their last good value"
+    );
 
     // The past is still there.
-    let past = client.get(&format!("/dcl/views/accounts?limit=1000&as_of={first_position}")).await.expect(200);
+    let past =
+        client.get(&format!("/dcl/views/accounts?limit=1000&as_of={first_position}")).await.expect(200);
     assert_eq!(past["data"].as_array().map(Vec::len), Some(200));
     assert!(past["data"][0]["_held"].as_array().is_some_and(Vec::is_empty));
 

@@ -9,18 +9,25 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// The `autonomos …` commands of the README, alternatives of a cell taken apart.
 fn commands() -> BTreeSet<String> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("a README");
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("a README");
     let spans = text.split('`').skip(1).step_by(2).map(str::to_owned);
     let lines = text.lines().map(str::to_owned);
-    spans.chain(lines).filter(|line| line.starts_with("autonomos ")).map(|line| line.trim().to_owned()).collect()
+    spans
+        .chain(lines)
+        .filter(|line| line.starts_with("autonomos "))
+        .map(|line| line.trim().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_readme_does_what_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name).display().to_string();
-    fs::write(at("A"), "account_id,name,annual_revenue\n1,Acme,100\n2,Bolt,200\n3,Core,300\n").expect("writes");
-    fs::write(at("B"), "account_id,company_name,annual_revenue\n1,Acme,100\n2,Bolt,200\n3,Core,300\n").expect("writes");
+    fs::write(at("A"), "account_id,name,annual_revenue\n1,Acme,100\n2,Bolt,200\n3,Core,300\n")
+        .expect("writes");
+    fs::write(at("B"), "account_id,company_name,annual_revenue\n1,Acme,100\n2,Bolt,200\n3,Core,300\n")
+        .expect("writes");
     for name in ["A", "B"] {
         fs::copy(at(name), at(&format!("{name}.csv"))).expect("copies");
     }

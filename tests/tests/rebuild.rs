@@ -26,7 +26,11 @@ fn edition(number: u32) -> (String, String) {
             );
         }
         if row % 2 == 0 && (row + number) % 41 != 0 {
-            let _ = writeln!(right, "R{row};COMPANY {row};https://www.c{row}.example.com/;{};Oslo", row + number + 1);
+            let _ = writeln!(
+                right,
+                "R{row};COMPANY {row};https://www.c{row}.example.com/;{};Oslo",
+                row + number + 1
+            );
         }
     }
     (left, right)
@@ -82,7 +86,9 @@ async fn rebuilt_projections_show_the_same_bytes_and_damage_is_found() {
         client
             .events_until(positions.last().map_or("", String::as_str), |event| {
                 let position = event["position"].as_str().unwrap_or_default().to_owned();
-                if ["RecordsIngested", "SnapshotCompleted", "MappingBound"].contains(&event["type"].as_str().unwrap_or_default()) {
+                if ["RecordsIngested", "SnapshotCompleted", "MappingBound"]
+                    .contains(&event["type"].as_str().unwrap_or_default())
+                {
                     seen.push(position.clone());
                 }
                 event["type"] == "SyncSucceeded"
@@ -93,7 +99,8 @@ async fn rebuilt_projections_show_the_same_bytes_and_damage_is_found() {
     }
     // A repair rolled back and approved again makes re-projections part of the history.
     let repairs = client.get("/aam/repairs").await.expect(200);
-    let applied = repairs["data"].as_array().expect("a list").iter().find(|repair| repair["status"] == "auto_applied");
+    let applied =
+        repairs["data"].as_array().expect("a list").iter().find(|repair| repair["status"] == "auto_applied");
     if let Some(id) = applied.and_then(|repair| repair["id"].as_str()) {
         let answer = client.post(&format!("/aam/repairs/{id}/rollback"), json!({})).await;
         let position = answer.position().expect("a position");
@@ -135,7 +142,8 @@ async fn rebuilt_projections_show_the_same_bytes_and_damage_is_found() {
         assert!(report["broken"].to_string().contains(&names), "{names}: {report}");
 
         // At start it is found too: writers stop, readers go on.
-        let server = Start::serve(&broken).with("AOS_FILE_ROOTS", inbox.display().to_string()).run().expect("starts");
+        let server =
+            Start::serve(&broken).with("AOS_FILE_ROOTS", inbox.display().to_string()).run().expect("starts");
         let client = Client { token: token.clone(), ..Client::new(&server.url) };
         assert_eq!(client.get("/dcl/views/accounts?limit=1").await.status, 200);
         let path = inbox.join("accounts.csv").display().to_string();
@@ -165,14 +173,19 @@ fn flip_a_bit(log: &Path) -> String {
     let bytes: Vec<u8> = {
         let connection = Connection::open(log).expect("opens");
         let stored = connection
-            .query_row("SELECT bytes FROM commits WHERE length(bytes) > 200 ORDER BY sequence LIMIT 1 OFFSET 5", [], |row| row.get(0))
+            .query_row(
+                "SELECT bytes FROM commits WHERE length(bytes) > 200 ORDER BY sequence LIMIT 1 OFFSET 5",
+                [],
+                |row| row.get(0),
+            )
             .expect("a commit");
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoints");
         stored
     };
     let mut file = fs::read(log).expect("reads");
     let needle = &bytes[40..72];
-    let at = file.windows(needle.len()).position(|window| window == needle).expect("the commit is in the file");
+    let at =
+        file.windows(needle.len()).position(|window| window == needle).expect("the commit is in the file");
     file[at + 5] ^= 0b0000_0100;
     fs::write(log, file).expect("writes");
     "sequence".to_owned()
@@ -180,14 +193,17 @@ fn flip_a_bit(log: &Path) -> String {
 
 fn remove_a_commit(log: &Path) -> String {
     let connection = Connection::open(log).expect("opens");
-    let middle: i64 = connection.query_row("SELECT max(sequence) / 2 FROM commits", [], |row| row.get(0)).expect("a commit");
+    let middle: i64 = connection
+        .query_row("SELECT max(sequence) / 2 FROM commits", [], |row| row.get(0))
+        .expect("a commit");
     connection.execute("DELETE FROM commits WHERE sequence = ?1", [middle]).expect("deletes");
     middle.to_string()
 }
 
 fn cut_the_tail(log: &Path) -> String {
     let connection = Connection::open(log).expect("opens");
-    let last: i64 = connection.query_row("SELECT max(sequence) FROM commits", [], |row| row.get(0)).expect("a commit");
+    let last: i64 =
+        connection.query_row("SELECT max(sequence) FROM commits", [], |row| row.get(0)).expect("a commit");
     connection.execute("DELETE FROM commits WHERE sequence > ?1", [last - 3]).expect("deletes");
     (last - 2).to_string()
 }

@@ -25,7 +25,9 @@ fn direct() -> BTreeMap<String, BTreeSet<String>> {
             .collect::<BTreeSet<_>>()
     };
     let packages = metadata.packages.iter();
-    packages.map(|package| (package.name.trim_start_matches("autonomos-").to_owned(), normal(package))).collect()
+    packages
+        .map(|package| (package.name.trim_start_matches("autonomos-").to_owned(), normal(package)))
+        .collect()
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn ontology(name: &str) -> Result<Ontology, GatewayError> {
     }
     let text = std::fs::read_to_string(name)
         .map_err(|source| GatewayError::Folder { path: PathBuf::from(name), source })?;
-    serde_json::from_str(&text).map_err(|error| GatewayError::Input(format!("`{name}` is no ontology: {error}")))
+    serde_json::from_str(&text)
+        .map_err(|error| GatewayError::Input(format!("`{name}` is no ontology: {error}")))
 }
 
 pub(super) fn drift(arguments: DriftArguments) -> Result<bool, GatewayError> {

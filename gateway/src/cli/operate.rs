@@ -3,12 +3,7 @@
 use super::{Folder, output};
 use crate::{config::Config, error::GatewayError, platform::open_log};
 use autonomos_commands::keys::KeyStore;
-use autonomos_log::{
-    control::ControlStore,
-    port::EventLog,
-    seal::KeyRing,
-    sqlite,
-};
+use autonomos_log::{control::ControlStore, port::EventLog, seal::KeyRing, sqlite};
 use autonomos_projections::runtime;
 use clap::{Args, Subcommand};
 use serde_json::json;

@@ -105,12 +105,29 @@ fn salesforce(world: &World, folder: &Path) -> io::Result<()> {
     let mut accounts = Table::new(
         ',',
         &[
-            "Id", "Name", "Type", "Website", "Industry", "AnnualRevenue", "NumberOfEmployees", "Phone", "BillingStreet",
-            "BillingCity", "BillingState", "BillingPostalCode", "BillingCountry", "CreatedDate", "LastModifiedDate",
+            "Id",
+            "Name",
+            "Type",
+            "Website",
+            "Industry",
+            "AnnualRevenue",
+            "NumberOfEmployees",
+            "Phone",
+            "BillingStreet",
+            "BillingCity",
+            "BillingState",
+            "BillingPostalCode",
+            "BillingCountry",
+            "CreatedDate",
+            "LastModifiedDate",
         ],
     );
     for (number, company) in known(world, SALESFORCE) {
-        let website = if company.no_website[SALESFORCE] { String::new() } else { format!("https://www.{}", company.domain) };
+        let website = if company.no_website[SALESFORCE] {
+            String::new()
+        } else {
+            format!("https://www.{}", company.domain)
+        };
         accounts.row(&[
             company_id(SALESFORCE, number),
             format!("{} {}", company.base_name, company.legal_form.0),
@@ -133,7 +150,18 @@ fn salesforce(world: &World, folder: &Path) -> io::Result<()> {
 
     let mut contacts = Table::new(
         ',',
-        &["Id", "AccountId", "FirstName", "LastName", "Email", "Phone", "Title", "MailingCity", "CreatedDate", "LastModifiedDate"],
+        &[
+            "Id",
+            "AccountId",
+            "FirstName",
+            "LastName",
+            "Email",
+            "Phone",
+            "Title",
+            "MailingCity",
+            "CreatedDate",
+            "LastModifiedDate",
+        ],
     );
     for (number, person, company) in people(world, SALESFORCE) {
         contacts.row(&[
@@ -151,10 +179,29 @@ fn salesforce(world: &World, folder: &Path) -> io::Result<()> {
     }
     contacts.save(&folder.join("Contact.csv"))?;
 
-    let stages = ["Prospecting", "Qualification", "Proposal/Price Quote", "Negotiation/Review", "Closed Won", "Closed Lost"];
+    let stages = [
+        "Prospecting",
+        "Qualification",
+        "Proposal/Price Quote",
+        "Negotiation/Review",
+        "Closed Won",
+        "Closed Lost",
+    ];
     let mut opportunities = Table::new(
         ',',
-        &["Id", "AccountId", "Name", "Amount", "StageName", "Probability", "CloseDate", "IsClosed", "IsWon", "CreatedDate", "LastModifiedDate"],
+        &[
+            "Id",
+            "AccountId",
+            "Name",
+            "Amount",
+            "StageName",
+            "Probability",
+            "CloseDate",
+            "IsClosed",
+            "IsWon",
+            "CreatedDate",
+            "LastModifiedDate",
+        ],
     );
     for (number, deal) in deals(world, SALESFORCE) {
         opportunities.row(&[
@@ -178,13 +225,37 @@ fn hubspot(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
     let drifted = edition == Edition::Drifted;
     let header: &[&str] = if drifted {
         &[
-            "hs_object_id", "name", "company_domain", "industry", "annualrevenue", "employee_total", "phone", "address", "city",
-            "zip", "country", "lifecyclestage", "createdate", "hs_lastmodifieddate",
+            "hs_object_id",
+            "name",
+            "company_domain",
+            "industry",
+            "annualrevenue",
+            "employee_total",
+            "phone",
+            "address",
+            "city",
+            "zip",
+            "country",
+            "lifecyclestage",
+            "createdate",
+            "hs_lastmodifieddate",
         ]
     } else {
         &[
-            "hs_object_id", "name", "domain", "industry", "annualrevenue", "numberofemployees", "phone", "address", "city",
-            "state", "zip", "country", "createdate", "hs_lastmodifieddate",
+            "hs_object_id",
+            "name",
+            "domain",
+            "industry",
+            "annualrevenue",
+            "numberofemployees",
+            "phone",
+            "address",
+            "city",
+            "state",
+            "zip",
+            "country",
+            "createdate",
+            "hs_lastmodifieddate",
         ]
     };
     let mut companies = Table::new(',', header);
@@ -192,7 +263,11 @@ fn hubspot(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
         let domain = if company.no_website[HUBSPOT] { String::new() } else { company.domain.clone() };
         // Some people corrected a head count between the editions: honest edits.
         let employees = if drifted && number % 50 == 7 { company.employees + 12 } else { company.employees };
-        let modified = if drifted && number % 50 == 7 { company.updated[HUBSPOT] + 86_400 * 30 } else { company.updated[HUBSPOT] };
+        let modified = if drifted && number % 50 == 7 {
+            company.updated[HUBSPOT] + 86_400 * 30
+        } else {
+            company.updated[HUBSPOT]
+        };
         let mut cells = vec![
             company_id(HUBSPOT, number),
             company.base_name.replace(" & ", " and "),
@@ -223,12 +298,20 @@ fn hubspot(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
     let mut contacts = Table::new(
         ',',
         &[
-            "hs_object_id", "firstname", "lastname", "email", "phone",
+            "hs_object_id",
+            "firstname",
+            "lastname",
+            "email",
+            "phone",
             if drifted { "job_position" } else { "jobtitle" },
-            "associatedcompanyid", "createdate", "lastmodifieddate",
+            "associatedcompanyid",
+            "createdate",
+            "lastmodifieddate",
         ],
     );
-    for (number, person, _) in people(world, HUBSPOT).filter(|(_, person, _)| drifted || !late(person.company)) {
+    for (number, person, _) in
+        people(world, HUBSPOT).filter(|(_, person, _)| drifted || !late(person.company))
+    {
         contacts.row(&[
             hubspot_id(70_100, number),
             person.first_name.to_owned(),
@@ -243,13 +326,27 @@ fn hubspot(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
     }
     contacts.save(&folder.join("contacts.csv"))?;
 
-    let stages = ["appointmentscheduled", "qualifiedtobuy", "presentationscheduled", "contractsent", "closedwon", "closedlost"];
+    let stages = [
+        "appointmentscheduled",
+        "qualifiedtobuy",
+        "presentationscheduled",
+        "contractsent",
+        "closedwon",
+        "closedlost",
+    ];
     let mut table = Table::new(
         ',',
         &[
-            "hs_object_id", "dealname", "amount", "dealstage", "hs_deal_stage_probability", "closedate",
+            "hs_object_id",
+            "dealname",
+            "amount",
+            "dealstage",
+            "hs_deal_stage_probability",
+            "closedate",
             if drifted { "closed_flag" } else { "hs_is_closed" },
-            "associatedcompanyid", "createdate", "hs_lastmodifieddate",
+            "associatedcompanyid",
+            "createdate",
+            "hs_lastmodifieddate",
         ],
     );
     for (number, deal) in deals(world, HUBSPOT).filter(|(_, deal)| drifted || !late(deal.company)) {
@@ -273,12 +370,24 @@ fn dynamics(world: &World, folder: &Path) -> io::Result<()> {
     let mut accounts = Table::new(
         ';',
         &[
-            "accountid", "name", "websiteurl", "revenue", "numberofemployees", "telephone1", "address1_line1", "address1_city",
-            "address1_stateorprovince", "address1_postalcode", "address1_country", "createdon", "modifiedon",
+            "accountid",
+            "name",
+            "websiteurl",
+            "revenue",
+            "numberofemployees",
+            "telephone1",
+            "address1_line1",
+            "address1_city",
+            "address1_stateorprovince",
+            "address1_postalcode",
+            "address1_country",
+            "createdon",
+            "modifiedon",
         ],
     );
     for (number, company) in known(world, DYNAMICS) {
-        let website = if company.no_website[DYNAMICS] { String::new() } else { format!("http://{}/", company.domain) };
+        let website =
+            if company.no_website[DYNAMICS] { String::new() } else { format!("http://{}/", company.domain) };
         accounts.row(&[
             company_id(DYNAMICS, number),
             format!("{} {}", company.base_name.to_uppercase(), company.legal_form.1),
@@ -299,7 +408,16 @@ fn dynamics(world: &World, folder: &Path) -> io::Result<()> {
 
     let mut contacts = Table::new(
         ';',
-        &["contactid", "fullname", "emailaddress1", "mobilephone", "jobtitle", "parentcustomerid", "createdon", "modifiedon"],
+        &[
+            "contactid",
+            "fullname",
+            "emailaddress1",
+            "mobilephone",
+            "jobtitle",
+            "parentcustomerid",
+            "createdon",
+            "modifiedon",
+        ],
     );
     for (number, person, _) in people(world, DYNAMICS) {
         contacts.row(&[
@@ -318,8 +436,15 @@ fn dynamics(world: &World, folder: &Path) -> io::Result<()> {
     let mut opportunities = Table::new(
         ';',
         &[
-            "opportunityid", "name", "estimatedvalue", "stepname", "closeprobability", "estimatedclosedate", "parentaccountid",
-            "createdon", "modifiedon",
+            "opportunityid",
+            "name",
+            "estimatedvalue",
+            "stepname",
+            "closeprobability",
+            "estimatedclosedate",
+            "parentaccountid",
+            "createdon",
+            "modifiedon",
         ],
     );
     let steps = ["1-Prospect", "2-Qualify", "3-Propose", "4-Negotiate", "5-Won", "6-Lost"];

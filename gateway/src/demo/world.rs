@@ -83,7 +83,8 @@ impl World {
         for index in 0..COMPANIES {
             // One in forty bears the name of an earlier company of another town: not to be merged.
             let namesake = (index > 100 && index % 40 == 0).then(|| index - 57);
-            let company = company(&mut random, names[index], namesake.map(|twin| &companies[twin]), &mut domains);
+            let company =
+                company(&mut random, names[index], namesake.map(|twin| &companies[twin]), &mut domains);
             companies.push(company);
         }
         let people = people(&mut random, &companies);
@@ -124,11 +125,19 @@ fn company(
         domain = format!("{slug}{attempt}.{}", place.top_level);
     }
     let systems = if random.random_bool(SHARED) {
-        *[[true, true, false], [true, false, true], [false, true, true], [true, true, true], [true, true, true]]
+        *[
+            [true, true, false],
+            [true, false, true],
+            [false, true, true],
+            [true, true, true],
+            [true, true, true],
+        ]
+        .choose(random)
+        .unwrap_or(&[true; 3])
+    } else {
+        *[[true, false, false], [false, true, false], [false, false, true]]
             .choose(random)
             .unwrap_or(&[true; 3])
-    } else {
-        *[[true, false, false], [false, true, false], [false, false, true]].choose(random).unwrap_or(&[true; 3])
     };
     let created = EPOCH + random.random_range(0..900) * DAY + random.random_range(0..DAY);
     let employees = (10.0_f64).powf(random.random_range(0.9..4.2)) as u32;
@@ -142,12 +151,20 @@ fn company(
         state,
         street: format!("{} {}", random.random_range(1..400), STREETS.choose(random).unwrap_or(&STREETS[0])),
         postal_code: format!("{:05}", random.random_range(501..99_950)),
-        phone: format!("{} {} {:03} {:04}", place.phone, random.random_range(200..989), random.random_range(100..999), random.random_range(0..9999)),
+        phone: format!(
+            "{} {} {:03} {:04}",
+            place.phone,
+            random.random_range(200..989),
+            random.random_range(100..999),
+            random.random_range(0..9999)
+        ),
         revenue: u64::from(employees) * random.random_range(60_000..340_000),
         employees,
         systems,
         created,
-        updated: std::array::from_fn(|_| created + random.random_range(1..500) * DAY + random.random_range(0..DAY)),
+        updated: std::array::from_fn(|_| {
+            created + random.random_range(1..500) * DAY + random.random_range(0..DAY)
+        }),
         no_website: std::array::from_fn(|_| random.random_bool(0.04)),
     }
 }
@@ -173,7 +190,13 @@ fn people(random: &mut ChaCha8Rng, companies: &[Company]) -> Vec<Person> {
                 first_name,
                 last_name,
                 email,
-                phone: format!("{} {} {:03} {:04}", COUNTRIES[company.country].phone, random.random_range(200..989), random.random_range(100..999), random.random_range(0..9999)),
+                phone: format!(
+                    "{} {} {:03} {:04}",
+                    COUNTRIES[company.country].phone,
+                    random.random_range(200..989),
+                    random.random_range(100..999),
+                    random.random_range(0..9999)
+                ),
                 title: JOB_TITLES.choose(random).copied().unwrap_or(JOB_TITLES[0]),
                 systems: company.systems.map(|known| known && random.random_bool(0.8)),
                 created: company.created + random.random_range(0..200) * DAY + random.random_range(0..DAY),
@@ -188,8 +211,11 @@ fn deals(random: &mut ChaCha8Rng, companies: &[Company]) -> Vec<Deal> {
     for (index, company) in companies.iter().enumerate() {
         for system in (0..3).filter(|&system| company.systems[system]) {
             if random.random_bool(0.55) {
-                let created = company.created + random.random_range(5..400) * DAY + random.random_range(0..DAY);
-                let kind = *["Expansion", "Renewal", "Pilot", "Platform", "Support plan"].choose(random).unwrap_or(&"Renewal");
+                let created =
+                    company.created + random.random_range(5..400) * DAY + random.random_range(0..DAY);
+                let kind = *["Expansion", "Renewal", "Pilot", "Platform", "Support plan"]
+                    .choose(random)
+                    .unwrap_or(&"Renewal");
                 deals.push(Deal {
                     company: index,
                     system,

@@ -2,7 +2,10 @@
 //! views. And how long a start takes on a log of a million events that is checkpointed.
 
 use super::{Measurement, SEED};
-use crate::{client::Client, server::{Start, run as run_binary}};
+use crate::{
+    client::Client,
+    server::{Start, run as run_binary},
+};
 use autonomos_commands::{
     clock::Clock,
     execute::{CommandContext, CommandOptions, Commands},
@@ -46,13 +49,23 @@ pub async fn run() -> Vec<Measurement> {
     let started = Instant::now();
     let (code, said, complained) = run_binary(&[&arguments[..], &[&data.display().to_string()]].concat());
     assert_eq!(code, 0, "{said}{complained}");
-    results.push(measured("events/s", events as f64 / started.elapsed().as_secs_f64(), events, "read models"));
+    results.push(measured(
+        "events/s",
+        events as f64 / started.elapsed().as_secs_f64(),
+        events,
+        "read models",
+    ));
 
     // The first start builds the views' checkpoints; the second is the one a restart is like.
     Start::serve(&data).run().expect("starts").stop();
     let started = Instant::now();
     let server = Start::serve(&data).run().expect("starts");
-    results.push(measured("s", started.elapsed().as_secs_f64(), events, "start to ready; at most 3 is allowed"));
+    results.push(measured(
+        "s",
+        started.elapsed().as_secs_f64(),
+        events,
+        "start to ready; at most 3 is allowed",
+    ));
     server.stop();
 
     let data = folder.path().join("rows");
@@ -60,7 +73,12 @@ pub async fn run() -> Vec<Measurement> {
     std::fs::create_dir_all(&inbox).expect("a folder");
     let mut text = String::from("account_id,name,domain,annual_revenue,employee_count,billing_city\n");
     for row in 0..ROWS {
-        let _ = writeln!(text, "A{row},Company {row},company{row}.example.com,{},{},Oslo", row * 7, row % 900 + 1);
+        let _ = writeln!(
+            text,
+            "A{row},Company {row},company{row}.example.com,{},{},Oslo",
+            row * 7,
+            row % 900 + 1
+        );
     }
     std::fs::write(inbox.join("accounts.csv"), text).expect("writes");
     let server =
@@ -104,15 +122,24 @@ async fn fill(data: &Path, events: u64) {
                 };
                 let steps = [queue, TaskCommand::StartTask { worker: "bench".to_owned() }];
                 for step in steps {
-                    commands.execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, step).await.expect("appends");
+                    commands
+                        .execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, step)
+                        .await
+                        .expect("appends");
                 }
                 let progress = left.saturating_sub(3).min(96);
                 for done in 1..=progress {
                     let step = TaskCommand::ReportProgress { done, total: Some(96), note: "rows".to_owned() };
-                    commands.execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, step).await.expect("appends");
+                    commands
+                        .execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, step)
+                        .await
+                        .expect("appends");
                 }
                 let end = TaskCommand::SucceedTask { result: json!({ "rows": progress }) };
-                commands.execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, end).await.expect("appends");
+                commands
+                    .execute::<Task>(&CommandContext::system(tenant, "bench"), id.0, end)
+                    .await
+                    .expect("appends");
                 left = left.saturating_sub(progress + 3);
             }
         }));
