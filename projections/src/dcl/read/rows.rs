@@ -16,6 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map;
 use uuid::Uuid;
 
 /// Where a list goes on: the moment its first page was read at keeps later pages consistent.
@@ -329,8 +330,8 @@ pub(super) fn lineage(reader: &Reader, entity: &str, id: Uuid) -> Result<Option<
         let Some(feed) = feeds.get(&winner.feed) else { continue };
         let key = (winner.feed, winner.mapping_version);
         let mapping = match mappings.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(mapping(reader, key.0, key.1)?),
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(unknown) => unknown.insert(mapping(reader, key.0, key.1)?),
         };
         let line =
             mapping.as_ref().and_then(|content| content.fields.iter().find(|line| line.target == field.name));
