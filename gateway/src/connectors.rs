@@ -18,14 +18,14 @@ use std::{
 
 /// The roots a tenant's file connections may read.
 #[derive(Debug, Clone, Default)]
-pub struct FileRoots {
+pub(crate) struct FileRoots {
     roots: Vec<String>,
     /// Whom roots without `{tenant}` serve; set once, when the first organisation registers.
     owner: Arc<OnceLock<TenantId>>,
 }
 
 impl FileRoots {
-    pub fn new(config: &Config, owner: Option<TenantId>) -> Self {
+    pub(crate) fn new(config: &Config, owner: Option<TenantId>) -> Self {
         let list = config.file_roots.as_deref().unwrap_or_default();
         let roots = list.split(':').filter(|root| !root.is_empty()).map(str::to_owned).collect();
         let cell = OnceLock::new();
@@ -36,12 +36,12 @@ impl FileRoots {
     }
 
     /// The first organisation of the installation owns the plain roots.
-    pub fn claim(&self, tenant: TenantId) {
+    pub(crate) fn claim(&self, tenant: TenantId) {
         let _ = self.owner.set(tenant);
     }
 
     /// The folders a tenant may read; anyone may register, so most get none and upload instead.
-    pub fn of(&self, tenant: TenantId) -> Vec<PathBuf> {
+    pub(crate) fn of(&self, tenant: TenantId) -> Vec<PathBuf> {
         let own = |root: &String| {
             if root.contains("{tenant}") {
                 return Some(PathBuf::from(root.replace("{tenant}", &tenant.to_string())));
@@ -53,14 +53,14 @@ impl FileRoots {
 }
 
 /// Makes connectors for tenants.
-pub struct Connectors {
+pub(crate) struct Connectors {
     pub roots: FileRoots,
     uploads: UploadService,
     registry: Registry,
 }
 
 impl Connectors {
-    pub fn new(roots: FileRoots, uploads: UploadService) -> Self {
+    pub(crate) fn new(roots: FileRoots, uploads: UploadService) -> Self {
         Self { roots, uploads, registry: Registry::new() }
     }
 

@@ -4,7 +4,7 @@ mod auth;
 mod connections;
 mod document;
 mod drift;
-pub mod events;
+pub(crate) mod events;
 mod exports;
 mod extract;
 mod graph;
@@ -23,7 +23,7 @@ mod repairs;
 mod respond;
 mod screen;
 mod settings;
-pub mod state;
+pub(crate) mod state;
 mod syncs;
 mod tasks;
 mod uploads;
@@ -97,7 +97,7 @@ pub fn document() -> Value {
 }
 
 /// The whole service.
-pub fn router(app: App) -> Router {
+pub(crate) fn router(app: App) -> Router {
     let (routes, _) = documented().split_for_parts();
     let limited = routes
         .method_not_allowed_fallback(screen::method_not_allowed)

@@ -24,7 +24,7 @@ use autonomos_projections::runtime;
 use std::{path::Path, sync::Arc};
 
 /// Everything a request or a command of an operator may need.
-pub struct Platform {
+pub(crate) struct Platform {
     pub log: Arc<SqliteLog>,
     pub control: Arc<ControlStore>,
     pub keys: Arc<KeyStore>,
@@ -39,7 +39,7 @@ pub struct Platform {
 }
 
 /// Opens the log of a data folder, and what it is checked against.
-pub fn open_log(data_dir: &Path) -> Result<(Arc<SqliteLog>, Arc<ControlStore>), GatewayError> {
+pub(crate) fn open_log(data_dir: &Path) -> Result<(Arc<SqliteLog>, Arc<ControlStore>), GatewayError> {
     std::fs::create_dir_all(data_dir)
         .map_err(|source| GatewayError::Folder { path: data_dir.to_owned(), source })?;
     let control = Arc::new(ControlStore::open(&data_dir.join("control.sqlite"))?);
@@ -49,7 +49,7 @@ pub fn open_log(data_dir: &Path) -> Result<(Arc<SqliteLog>, Arc<ControlStore>), 
 }
 
 impl Platform {
-    pub async fn open(config: &Config) -> Result<Self, GatewayError> {
+    pub(crate) async fn open(config: &Config) -> Result<Self, GatewayError> {
         let data_dir = config.data_dir.as_path();
         let (log, control) = open_log(data_dir)?;
         let keys = Arc::new(KeyStore::open(&data_dir.join("keys"))?);
@@ -98,12 +98,12 @@ impl Platform {
         })
     }
 
-    pub fn log_id(&self) -> LogId {
+    pub(crate) fn log_id(&self) -> LogId {
         self.log.log_id()
     }
 
     /// Ends what runs: tasks first, for they write; then what follows the log.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         self.tasks.shutdown().await;
         self.processes.shutdown().await;
         self.projections.shutdown().await;

@@ -31,7 +31,7 @@ impl Answer {
 /// One tenant's view of a server.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     pub url: String,
     pub token: Option<String>,
 }

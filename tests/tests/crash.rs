@@ -109,7 +109,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_applied_twice() {
                             acknowledged.lock().await.insert(id);
                         }
                         Some(answer) => {
-                            assert!(answer.status.is_server_error() || answer.status == 429, "{answer:?}")
+                            assert!(answer.status.is_server_error() || answer.status == 429, "{answer:?}");
                         }
                         None => break,
                     }

@@ -17,7 +17,7 @@ fn edition(number: u32) -> (String, String) {
     });
     let mut right = String::from("id;company_name;website;employees;city\n");
     for row in 0..400_u32 {
-        if (row + number) % 37 != 0 {
+        if !(row + number).is_multiple_of(37) {
             let revenue = row * 1_000 + if row % 5 == number { 77 } else { 0 };
             let _ = writeln!(
                 left,
@@ -25,7 +25,7 @@ fn edition(number: u32) -> (String, String) {
                 number + 1
             );
         }
-        if row % 2 == 0 && (row + number) % 41 != 0 {
+        if row % 2 == 0 && !(row + number).is_multiple_of(41) {
             let _ = writeln!(
                 right,
                 "R{row};COMPANY {row};https://www.c{row}.example.com/;{};Oslo",

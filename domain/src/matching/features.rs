@@ -80,7 +80,7 @@ struct Column<'a> {
     place: f64,
 }
 
-fn column<'a>(words: Vec<String>, kind: LogicalType, profile: &'a FieldProfile, place: f64) -> Column<'a> {
+fn column(words: Vec<String>, kind: LogicalType, profile: &FieldProfile, place: f64) -> Column<'_> {
     let joined = words.concat();
     let vowel = |letter: &char| "aeiouyäöü".contains(*letter);
     let consonants = joined.chars().filter(|letter| !vowel(letter)).collect();

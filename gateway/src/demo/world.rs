@@ -116,8 +116,7 @@ fn company(
         }
         None => format!("{} {noun}", STEMS[stem]),
     };
-    let slug: String =
-        base_name.to_lowercase().chars().filter(|letter| letter.is_ascii_alphanumeric()).collect();
+    let slug: String = base_name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
     let mut domain = format!("{slug}.{}", place.top_level);
     let mut attempt = 1;
     while !domains.insert(domain.clone()) {

@@ -43,7 +43,7 @@ const TICKETS: u64 = 100_000;
 
 /// One event as clients see it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct EventView {
+pub(crate) struct EventView {
     /// Opaque; resumes a stream behind this event.
     pub position: String,
     #[serde(rename = "type")]
@@ -65,7 +65,7 @@ pub struct EventView {
 /// Tickets for browsers, which cannot send a header with an event stream. They live in this
 /// process; a browser that lost one asks for another.
 #[derive(Clone)]
-pub struct Tickets {
+pub(crate) struct Tickets {
     open: moka::sync::Cache<Uuid, (Identity, DateTime<Utc>)>,
 }
 
@@ -79,7 +79,7 @@ impl Default for Tickets {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     pub ticket: Uuid,
     pub expires_at: DateTime<Utc>,
 }
@@ -87,7 +87,7 @@ pub struct Ticket {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct StreamQuery {
+pub(crate) struct StreamQuery {
     /// Begins behind this position; absent: from the tenant's first event. `now`: only what comes.
     from: Option<String>,
     /// Event types, separated by commas; absent: all.
@@ -161,7 +161,7 @@ async fn event_socket(
                     None => return,
                 },
                 message = socket.recv() => match message {
-                    Some(Ok(ws::Message::Close(_))) | None | Some(Err(_)) => return,
+                    Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return,
                     Some(Ok(_)) => Ok(()),
                 },
                 () = tokio::time::sleep(heartbeat) => socket.send(ws::Message::Ping(Vec::new().into())).await,
@@ -272,10 +272,12 @@ fn views(
         return Vec::new();
     }
     let header = &commit.header;
-    let kept =
-        commit.events.iter().enumerate().skip(skip).filter(|(_, event)| {
-            wanted.is_none_or(|wanted| wanted.iter().any(|kind| *kind == event.event_type))
-        });
+    let kept = commit
+        .events
+        .iter()
+        .enumerate()
+        .skip(skip)
+        .filter(|(_, event)| wanted.is_none_or(|wanted| wanted.contains(&event.event_type)));
     kept.map(|(index, event)| EventView {
         position: app.token_at(commit.position, index as u32),
         kind: event.event_type.clone(),
@@ -288,8 +290,7 @@ fn views(
         correlation_id: header.correlation_id,
         causation_id: header.causation_id,
         payload: open_json(&*app.platform.keys, commit, index)
-            .map(|payload| outside(app, inner(payload, &event.event_type)))
-            .unwrap_or(Value::Null),
+            .map_or(Value::Null, |payload| outside(app, inner(payload, &event.event_type))),
     })
     .collect()
 }

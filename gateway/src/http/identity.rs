@@ -10,20 +10,20 @@ use axum::{
 
 /// A verified caller. The tenant of every query and command is this one's.
 #[derive(Debug, Clone)]
-pub struct Caller(pub Identity);
+pub(crate) struct Caller(pub Identity);
 
 impl Caller {
-    pub fn tenant(&self) -> TenantId {
+    pub(crate) fn tenant(&self) -> TenantId {
         self.0.tenant
     }
 
     /// Refuses who may only look.
-    pub fn may_edit(&self) -> Result<(), ApiError> {
+    pub(crate) fn may_edit(&self) -> Result<(), ApiError> {
         self.0.require(Role::Editor).map_err(ApiError::from)
     }
 
     /// Refuses who may not manage members, keys and policies.
-    pub fn may_administer(&self) -> Result<(), ApiError> {
+    pub(crate) fn may_administer(&self) -> Result<(), ApiError> {
         self.0.require(Role::Admin).map_err(ApiError::from)
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// One bad field of a request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct FieldProblem {
+pub(crate) struct FieldProblem {
     /// JSON pointer into the request's body, or `?name` for a query parameter.
     pub pointer: String,
     pub message: String,
@@ -20,7 +20,7 @@ pub struct FieldProblem {
 
 /// The body of every error answer, `application/problem+json`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     /// A page about this error.
     #[serde(rename = "type")]
     pub kind: String,
@@ -39,7 +39,7 @@ pub struct Problem {
 
 /// An error on its way out.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     pub status: StatusCode,
     pub code: &'static str,
     pub detail: String,
@@ -52,7 +52,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -65,12 +65,12 @@ impl ApiError {
     }
 
     /// 404: the thing is not there, or is another tenant's: which of the two is not told.
-    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+    pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "AOS-0504", format!("no such {what}: `{id}`"))
     }
 
     /// 422 about one field.
-    pub fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         let message = message.into();
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "AOS-0501", message.clone());
         error.errors.push(FieldProblem { pointer: pointer.into(), message });
@@ -78,7 +78,7 @@ impl ApiError {
     }
 
     /// 500: what went wrong is in the log under the trace id, not in the answer.
-    pub fn internal(context: impl std::fmt::Display) -> Self {
+    pub(crate) fn internal(context: impl std::fmt::Display) -> Self {
         let mut error = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "AOS-0500",
@@ -150,7 +150,7 @@ impl From<CommandError> for ApiError {
             api.errors.push(FieldProblem { pointer: (*field).to_owned(), message: message.clone() });
         }
         if let CommandError::Refused(autonomos_domain::error::Error::Invalid { field, message }) = &error {
-            api.errors.push(FieldProblem { pointer: field.to_string(), message: message.clone() });
+            api.errors.push(FieldProblem { pointer: field.clone(), message: message.clone() });
         }
         api
     }

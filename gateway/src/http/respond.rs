@@ -26,17 +26,17 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 
 impl App {
     /// The token that clients get for a position.
-    pub fn token(&self, position: Position) -> String {
+    pub(crate) fn token(&self, position: Position) -> String {
         self.token_at(position, 0)
     }
 
     /// The token of one event of a commit.
-    pub fn token_at(&self, position: Position, event: u32) -> String {
+    pub(crate) fn token_at(&self, position: Position, event: u32) -> String {
         PositionToken::new(self.platform.log_id(), position, event).encode()
     }
 
     /// A client's token, of this log.
-    pub fn position(&self, name: &str, token: &str) -> Result<PositionToken, ApiError> {
+    pub(crate) fn position(&self, name: &str, token: &str) -> Result<PositionToken, ApiError> {
         PositionToken::decode_for(self.platform.log_id(), token).map_err(|error| {
             let foreign = matches!(error, TokenError::OtherLog { .. });
             let status = if foreign { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
@@ -48,7 +48,7 @@ impl App {
     }
 
     /// Waits, at most five seconds, until the projectors show what the caller has seen written.
-    pub async fn wait(
+    pub(crate) async fn wait(
         &self,
         caller: &Caller,
         min_position: Option<&str>,
@@ -88,7 +88,7 @@ impl App {
     }
 
     /// Where a read of these projectors stands.
-    pub fn shown(&self, caller: &Caller, projectors: &[&str]) -> String {
+    pub(crate) fn shown(&self, caller: &Caller, projectors: &[&str]) -> String {
         self.token(self.platform.projections.position(caller.tenant(), 0, projectors))
     }
 }
@@ -97,7 +97,7 @@ impl App {
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct ListQuery {
+pub(super) struct ListQuery {
     /// 1 to 1000; 100 if absent.
     pub limit: Option<usize>,
     /// `meta.next_cursor` of the page before.
@@ -110,7 +110,7 @@ pub struct ListQuery {
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct ReadQuery {
+pub(super) struct ReadQuery {
     /// Waits up to five seconds until this position is shown.
     pub min_position: Option<String>,
 }
@@ -134,7 +134,7 @@ impl ListQuery {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Meta {
+pub(super) struct Meta {
     /// Absent on the last page.
     pub next_cursor: Option<String>,
     pub position: String,
@@ -145,7 +145,7 @@ pub struct Meta {
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct List<T> {
+pub(super) struct List<T> {
     pub data: Vec<T>,
     pub meta: Meta,
 }

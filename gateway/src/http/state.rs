@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct App {
+pub(crate) struct App {
     pub platform: Arc<Platform>,
     pub config: Arc<Config>,
     pub tickets: Tickets,
@@ -20,7 +20,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(platform: Arc<Platform>, config: Config, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(platform: Arc<Platform>, config: Config, stopping: CancellationToken) -> Self {
         let limits = RateLimits::new(&config);
         Self {
             platform,

@@ -137,7 +137,7 @@ fn decode_rows(
             arrays.push(array);
         }
     }
-    let texts: Vec<&StringArray> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+    let texts: Vec<&StringArray> = arrays.iter().map(arrow_array::cast::AsArray::as_string::<i32>).collect();
     let clean = texts.iter().map(|text| is_clean(text)).collect();
     let keyed = !header.key.is_empty();
     let count = batch.num_rows();

@@ -26,13 +26,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use uuid::Uuid;
 
-pub const TENANT: TenantId = TenantId(Uuid::from_u128(7));
+pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(7));
 
-pub fn line(source: &str, target: &str) -> MappingField {
+pub(crate) fn line(source: &str, target: &str) -> MappingField {
     line_with(source, target, Transform::Copy)
 }
 
-pub fn line_with(source: &str, target: &str, transform: Transform) -> MappingField {
+pub(crate) fn line_with(source: &str, target: &str, transform: Transform) -> MappingField {
     MappingField {
         source: source.to_owned(),
         also: vec![],
@@ -44,15 +44,15 @@ pub fn line_with(source: &str, target: &str, transform: Transform) -> MappingFie
     }
 }
 
-pub fn content(entity: Option<&str>, fields: Vec<MappingField>) -> MappingContent {
+pub(crate) fn content(entity: Option<&str>, fields: Vec<MappingField>) -> MappingContent {
     MappingContent { entity: entity.map(str::to_owned), key: vec!["id".to_owned()], fields }
 }
 
-pub fn bound(schema_version: u32, mapping_version: u32) -> Binding {
+pub(crate) fn bound(schema_version: u32, mapping_version: u32) -> Binding {
     Binding { schema_version, mapping_version, held: vec![], hold_rows: false, suspect_from: None }
 }
 
-pub fn held(schema_version: u32, mapping_version: u32, fields: &[&str]) -> Binding {
+pub(crate) fn held(schema_version: u32, mapping_version: u32, fields: &[&str]) -> Binding {
     Binding {
         held: fields.iter().map(|&name| name.to_owned()).collect(),
         ..bound(schema_version, mapping_version)
@@ -61,34 +61,34 @@ pub fn held(schema_version: u32, mapping_version: u32, fields: &[&str]) -> Bindi
 
 /// One stream and its state as the log has it.
 #[derive(Clone)]
-pub struct Stream {
+pub(crate) struct Stream {
     pub connection: ConnectionId,
     pub name: String,
     state: FeedState,
 }
 
 impl Stream {
-    pub fn id(&self) -> FeedId {
+    pub(crate) fn id(&self) -> FeedId {
         FeedId::of(self.connection, &self.name)
     }
 
     /// The record's id of a one-column key.
-    pub fn sid(&self, key: &str) -> Uuid {
+    pub(crate) fn sid(&self, key: &str) -> Uuid {
         source_record_id(self.id(), key)
     }
 }
 
 #[derive(Default)]
-pub struct Log {
+pub(crate) struct Log {
     pub commits: Vec<OpenedCommit>,
 }
 
 impl Log {
-    pub fn time(seq: u64) -> DateTime<Utc> {
+    pub(crate) fn time(seq: u64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(seq as i64)
     }
 
-    pub fn push(&mut self, aggregate_id: Uuid, events: OpenedEvents) -> u64 {
+    pub(crate) fn push(&mut self, aggregate_id: Uuid, events: OpenedEvents) -> u64 {
         let sequence = self.commits.len() as u64 + 1;
         let mut running_hash = [0; 32];
         running_hash[..8].copy_from_slice(&sequence.to_be_bytes());
@@ -102,7 +102,7 @@ impl Log {
         sequence
     }
 
-    pub fn stream(&self, connection: u128, name: &str) -> Stream {
+    pub(crate) fn stream(&self, connection: u128, name: &str) -> Stream {
         let connection = ConnectionId(Uuid::from_u128(connection));
         Stream {
             connection,
@@ -121,7 +121,7 @@ impl Log {
     }
 
     /// A mapping with its first version, bound to schema version 1.
-    pub fn map(&mut self, stream: &Stream, content: MappingContent) -> u64 {
+    pub(crate) fn map(&mut self, stream: &Stream, content: MappingContent) -> u64 {
         let created = MappingEvent::MappingCreated {
             connection_id: stream.connection,
             stream: stream.name.clone(),
@@ -132,15 +132,15 @@ impl Log {
         self.mapping(stream, vec![created, MappingEvent::MappingBound { binding: bound(1, 1) }])
     }
 
-    pub fn mapping(&mut self, stream: &Stream, events: Vec<MappingEvent>) -> u64 {
+    pub(crate) fn mapping(&mut self, stream: &Stream, events: Vec<MappingEvent>) -> u64 {
         self.push(stream.id().0, OpenedEvents::Mapping(events))
     }
 
-    pub fn bind(&mut self, stream: &Stream, binding: Binding) -> u64 {
+    pub(crate) fn bind(&mut self, stream: &Stream, binding: Binding) -> u64 {
         self.mapping(stream, vec![MappingEvent::MappingBound { binding }])
     }
 
-    pub fn revise(
+    pub(crate) fn revise(
         &mut self,
         stream: &Stream,
         version: u32,
@@ -158,7 +158,7 @@ impl Log {
         self.mapping(stream, std::iter::once(revised).chain(bound).collect())
     }
 
-    pub fn ingested(
+    pub(crate) fn ingested(
         stream: &mut Stream,
         schema_version: u32,
         key: &[&str],
@@ -191,7 +191,13 @@ impl Log {
     }
 
     /// A batch with key `id`; `-` stands for null.
-    pub fn batch(&mut self, stream: &mut Stream, schema_version: u32, columns: &str, rows: &[&str]) -> u64 {
+    pub(crate) fn batch(
+        &mut self,
+        stream: &mut Stream,
+        schema_version: u32,
+        columns: &str,
+        rows: &[&str],
+    ) -> u64 {
         let columns: Vec<&str> = columns.split(',').collect();
         let rows = split(rows);
         let fact = Self::ingested(stream, schema_version, &["id"], &columns, &rows);
@@ -199,7 +205,7 @@ impl Log {
     }
 
     /// A batch whose rows have no key.
-    pub fn keyless(&mut self, stream: &mut Stream, columns: &str, rows: &[&str]) -> u64 {
+    pub(crate) fn keyless(&mut self, stream: &mut Stream, columns: &str, rows: &[&str]) -> u64 {
         let columns: Vec<&str> = columns.split(',').collect();
         let fact = Self::ingested(stream, 1, &[], &columns, &split(rows));
         self.push(stream.id().0, OpenedEvents::Feed(vec![fact]))
@@ -209,7 +215,7 @@ impl Log {
         self.push(stream.id().0, OpenedEvents::Feed(vec![FeedFact { event, body: BatchBody::None }]))
     }
 
-    pub fn snapshot_start(&mut self, stream: &mut Stream) -> u64 {
+    pub(crate) fn snapshot_start(&mut self, stream: &mut Stream) -> u64 {
         let snapshot_id = SnapshotId(Uuid::from_u128(u128::from(stream.state.batches)));
         let sync_id = SyncId(Uuid::nil());
         stream.state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id });
@@ -219,7 +225,7 @@ impl Log {
         )
     }
 
-    pub fn snapshot_complete(&mut self, stream: &mut Stream) -> u64 {
+    pub(crate) fn snapshot_complete(&mut self, stream: &mut Stream) -> u64 {
         let snapshot_id = stream.state.snapshot.take().unwrap().id;
         self.feed_event(
             stream,
@@ -227,7 +233,7 @@ impl Log {
         )
     }
 
-    pub fn snapshot_abandon(&mut self, stream: &mut Stream) -> u64 {
+    pub(crate) fn snapshot_abandon(&mut self, stream: &mut Stream) -> u64 {
         let snapshot_id = stream.state.snapshot.take().unwrap().id;
         let reason = "stopped".to_owned();
         self.feed_event(
@@ -236,7 +242,7 @@ impl Log {
         )
     }
 
-    pub fn snapshot(
+    pub(crate) fn snapshot(
         &mut self,
         stream: &mut Stream,
         schema_version: u32,
@@ -248,16 +254,16 @@ impl Log {
         self.snapshot_complete(stream)
     }
 
-    pub fn close(&mut self, stream: &mut Stream) -> u64 {
+    pub(crate) fn close(&mut self, stream: &mut Stream) -> u64 {
         stream.state.snapshot = None;
         self.feed_event(stream, FeedEvent::FeedClosed { state: stream.state.clone() })
     }
 
-    pub fn delete_connection(&mut self, stream: &Stream) -> u64 {
+    pub(crate) fn delete_connection(&mut self, stream: &Stream) -> u64 {
         self.push(stream.connection.0, OpenedEvents::Connection(vec![ConnectionEvent::ConnectionDeleted {}]))
     }
 
-    pub fn prioritise(&mut self, stream: &Stream, priority: i32) -> u64 {
+    pub(crate) fn prioritise(&mut self, stream: &Stream, priority: i32) -> u64 {
         let selection = StreamSelection {
             name: stream.name.clone(),
             sync_mode: None,
@@ -270,17 +276,17 @@ impl Log {
         self.push(stream.connection.0, OpenedEvents::Connection(vec![event]))
     }
 
-    pub fn merge(&mut self, entity: &str, left: Uuid, right: Uuid) -> u64 {
+    pub(crate) fn merge(&mut self, entity: &str, left: Uuid, right: Uuid) -> u64 {
         let event = IdentityEvent::RecordsMerged { entity: entity.to_owned(), left, right };
         self.push(Uuid::nil(), OpenedEvents::Identity(vec![event]))
     }
 
-    pub fn unmerge(&mut self, entity: &str, left: Uuid, right: Uuid) -> u64 {
+    pub(crate) fn unmerge(&mut self, entity: &str, left: Uuid, right: Uuid) -> u64 {
         let event = IdentityEvent::RecordsUnmerged { entity: entity.to_owned(), left, right };
         self.push(Uuid::nil(), OpenedEvents::Identity(vec![event]))
     }
 
-    pub fn ontology(&mut self, ontology: Ontology) -> u64 {
+    pub(crate) fn ontology(&mut self, ontology: Ontology) -> u64 {
         self.push(TENANT.0, OpenedEvents::Ontology(vec![OntologyEvent::OntologyRevised { ontology }]))
     }
 }
@@ -292,7 +298,7 @@ fn split(rows: &[&str]) -> Vec<Vec<Option<String>>> {
 }
 
 /// A file with all commits applied, cut into the given transactions.
-pub struct Views {
+pub(crate) struct Views {
     _dcl: Dcl,
     pub instance: Arc<Instance>,
     connection: duckdb::Connection,
@@ -300,7 +306,7 @@ pub struct Views {
 }
 
 impl Views {
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let dcl = Dcl::open(dir, DclOptions::default()).unwrap();
         let instance = dcl.live(TENANT).unwrap();
         let connection = instance.reader().unwrap();
@@ -308,7 +314,7 @@ impl Views {
     }
 
     /// Applies what the log has more, in one transaction.
-    pub fn follow(&mut self, log: &Log) -> &mut Self {
+    pub(crate) fn follow(&mut self, log: &Log) -> &mut Self {
         let commits = &log.commits[self.applied..];
         self.instance.writer().apply(commits).unwrap();
         self.applied = log.commits.len();
@@ -316,13 +322,13 @@ impl Views {
     }
 
     /// Applies the next `count` commits.
-    pub fn step(&mut self, log: &Log, count: usize) {
+    pub(crate) fn step(&mut self, log: &Log, count: usize) {
         let end = (self.applied + count).min(log.commits.len());
         self.instance.writer().apply(&log.commits[self.applied..end]).unwrap();
         self.applied = end;
     }
 
-    pub fn query(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn query(&self, sql: &str) -> Vec<String> {
         let mut statement = self.connection.prepare(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
         let mut rows = statement.query([]).unwrap();
         let mut all = Vec::new();
@@ -333,12 +339,12 @@ impl Views {
     }
 
     /// Unified rows now: the fields joined by `|`, null empty; in order.
-    pub fn rows(&self, entity: &str, fields: &[&str]) -> Vec<String> {
+    pub(crate) fn rows(&self, entity: &str, fields: &[&str]) -> Vec<String> {
         self.rows_at(entity, fields, u64::MAX >> 1)
     }
 
     /// Unified rows as of a position.
-    pub fn rows_at(&self, entity: &str, fields: &[&str], at: u64) -> Vec<String> {
+    pub(crate) fn rows_at(&self, entity: &str, fields: &[&str], at: u64) -> Vec<String> {
         if self
             .query("SELECT table_name FROM duckdb_tables()")
             .iter()
@@ -365,7 +371,7 @@ impl Views {
     }
 
     /// Ids of the unified rows now.
-    pub fn ids(&self, entity: &str) -> Vec<String> {
+    pub(crate) fn ids(&self, entity: &str) -> Vec<String> {
         self.query(&format!(
             "SELECT DISTINCT CAST(uid AS VARCHAR) FROM {} ORDER BY 1",
             tables::records(entity)
@@ -373,13 +379,13 @@ impl Views {
     }
 
     /// What waits in quarantine: key, field, value, code.
-    pub fn waiting(&self) -> Vec<String> {
+    pub(crate) fn waiting(&self) -> Vec<String> {
         self.query(
             "SELECT concat_ws('|', coalesce(target, ''), coalesce(value, ''), code) FROM quarantine WHERE \"to\" IS NULL ORDER BY 1",
         )
     }
 
-    pub fn versions(&self, entity: &str) -> Vec<String> {
+    pub(crate) fn versions(&self, entity: &str) -> Vec<String> {
         self.query(&format!(
             "SELECT source_id || '|' || \"from\" || '|' || coalesce(CAST(\"to\" AS VARCHAR), '') FROM (\
              SELECT source_id, \"from\", NULL AS \"to\" FROM {} UNION ALL SELECT source_id, \"from\", \"to\" FROM {}) ORDER BY source_id, \"from\"",
@@ -389,7 +395,7 @@ impl Views {
     }
 
     /// Every table, every row, in order.
-    pub fn dump(&self) -> BTreeMap<String, Vec<String>> {
+    pub(crate) fn dump(&self) -> BTreeMap<String, Vec<String>> {
         self.query("SELECT table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY 1")
             .into_iter()
             .map(|table| {
@@ -401,6 +407,6 @@ impl Views {
     }
 }
 
-pub fn entity_of(ontology: &Ontology, name: &str) -> Entity {
+pub(crate) fn entity_of(ontology: &Ontology, name: &str) -> Entity {
     ontology.entity(name).unwrap().clone()
 }

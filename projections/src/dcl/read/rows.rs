@@ -15,8 +15,8 @@ use autonomos_domain::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Where a list goes on: the moment its first page was read at keeps later pages consistent.
