@@ -27,6 +27,6 @@ pub(crate) fn suggester(config: &Config) -> Arc<dyn MappingSuggester> {
 }
 
 /// Likeness by meaning, for tables compared on the command line.
-pub(crate) fn similarity(config: &Config) -> Option<Box<dyn Similarity>> {
-    Some(Box::new(Meaning::new(config.model_dir.as_deref())))
+pub(crate) fn similarity(config: &Config) -> Box<dyn Similarity> {
+    Box::new(Meaning::new(config.model_dir.as_deref()))
 }

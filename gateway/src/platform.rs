@@ -26,7 +26,6 @@ use std::{path::Path, sync::Arc};
 /// Everything a request or a command of an operator may need.
 pub(crate) struct Platform {
     pub log: Arc<SqliteLog>,
-    pub control: Arc<ControlStore>,
     pub keys: Arc<KeyStore>,
     pub commands: Commands,
     pub auth: AuthService,
@@ -85,7 +84,6 @@ impl Platform {
             .start()?;
         Ok(Self {
             log,
-            control,
             keys,
             commands,
             auth,

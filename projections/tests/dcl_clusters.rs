@@ -1,5 +1,7 @@
 //! Clusters: merging by rules and by people, ids that outlive their founders, survivorship.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
 mod support;
 
 use support::{Log, Stream, Views, bound, content, held, line};

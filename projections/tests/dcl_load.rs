@@ -1,5 +1,7 @@
 //! Measures a bulk load; run by hand: `cargo test -p autonomos-projections --test dcl_load -- --ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
 mod support;
 
 use autonomos_domain::mapping::Transform;
@@ -27,6 +29,7 @@ fn busy() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a generator of nullable cells")]
 fn value(row: u64, column: usize, source: u64) -> Option<String> {
     let mut text = String::new();
     match column {

@@ -116,7 +116,7 @@ impl Client {
                 event["aggregate_id"] == id
                     && ["SyncSucceeded", "SyncFailed", "SyncCancelled"].contains(&kind)
             });
-            from = ended.await["position"].as_str().unwrap_or_default().to_owned();
+            ended.await["position"].as_str().unwrap_or_default().clone_into(&mut from);
             self.shown(&from).await;
             let answer = self.get(&format!("/aam/syncs/{id}?min_position={from}")).await.expect(200);
             let status = answer["status"].as_str().unwrap_or_default();

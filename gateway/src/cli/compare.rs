@@ -120,15 +120,11 @@ pub(super) fn matches(arguments: MatchArguments, config: &Config) -> Result<bool
     let meaning = crate::intelligence::similarity(config);
     let mut found = if let Some(path) = &arguments.target {
         let target = table(path)?;
-        table_candidates(
-            (&source.shape, &source.profile),
-            (&target.shape, &target.profile),
-            meaning.as_deref(),
-        )
+        table_candidates((&source.shape, &source.profile), (&target.shape, &target.profile), Some(&*meaning))
     } else {
         let ontology = ontology(arguments.ontology.as_deref().unwrap_or("default"))?;
         let stream = arguments.source.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        candidates(&stream.unwrap_or_default(), &source.shape, &source.profile, &ontology, meaning.as_deref())
+        candidates(&stream.unwrap_or_default(), &source.shape, &source.profile, &ontology, Some(&*meaning))
     };
     found.sort_by(|left, right| {
         right

@@ -80,11 +80,10 @@ impl World {
         names.shuffle(&mut random);
         let mut domains = HashSet::new();
         let mut companies: Vec<Company> = Vec::with_capacity(COMPANIES);
-        for index in 0..COMPANIES {
+        for (index, &name) in names.iter().enumerate().take(COMPANIES) {
             // One in forty bears the name of an earlier company of another town: not to be merged.
             let namesake = (index > 100 && index % 40 == 0).then(|| index - 57);
-            let company =
-                company(&mut random, names[index], namesake.map(|twin| &companies[twin]), &mut domains);
+            let company = company(&mut random, name, namesake.map(|twin| &companies[twin]), &mut domains);
             companies.push(company);
         }
         let people = people(&mut random, &companies);

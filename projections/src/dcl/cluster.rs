@@ -241,7 +241,7 @@ pub(super) fn solve_again(db: Db<'_>, entity: &Entity, clusters: &str) -> Result
         "ow",
         &entity.name, &format!(
             "SELECT r.sid, r.uid, r.solo, r.feed, r.\"first\", r.\"from\", CAST(0 AS BIGINT) AS pos{} FROM {records} r WHERE false",
-            columns(entity).iter().map(|name| format!(", r.{name}")).collect::<String>()
+            columns(entity).iter().fold(String::new(), |list, name| list + ", r." + name)
         ))?;
     db.temp("t", "", "SELECT sid, pos FROM ow")?;
     solve(db, entity)
