@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 struct Folder {
     /// Where everything is kept.
-    #[arg(long)]
+    #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
 }
 

@@ -322,12 +322,12 @@ fn tasks_retry_die_and_cancel() {
     };
     let started = |attempt| TaskEvent::TaskStarted { attempt, worker: "w".into() };
     let fail = |retryable| TaskCommand::FailTask {
-        code: "AOS-0200".into(),
+        code: "AOS-0299".into(),
         message: "gone".into(),
         retryable,
         now: at(0),
     };
-    let (code, message) = ("AOS-0200".to_owned(), "gone".to_owned());
+    let (code, message) = ("AOS-0299".to_owned(), "gone".to_owned());
     let running = [queued.clone(), started(1)];
     let failed = TaskEvent::TaskFailed { code: code.clone(), message: message.clone() };
     check::<Task>(&running, fail(false), Ok(vec![failed]));

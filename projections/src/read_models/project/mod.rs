@@ -25,6 +25,7 @@ use autonomos_domain::{
         mapping::MappingEvent,
         ontology::OntologyEvent,
         stream_schema::StreamSchemaEvent,
+        sync::SyncEvent,
         tenant::{AutonomyMode, RepairPolicy, TenantEvent},
         user::UserEvent,
     },
@@ -113,7 +114,15 @@ impl Work {
                 Event::ApiKey(_) if known => self.api_keys.want(tenant, id),
                 Event::Connection(_) if known => self.connections.want(tenant, id),
                 Event::Task(_) if known => self.tasks.want(tenant, id),
-                Event::Sync(_) if known => self.syncs.want(tenant, id),
+                Event::Sync(event) => {
+                    if known {
+                        self.syncs.want(tenant, id);
+                    }
+                    // Its end, which may be among these commits, changes its connection.
+                    if let SyncEvent::SyncRequested { connection_id, .. } = event {
+                        self.connections.want(tenant, connection_id);
+                    }
+                }
                 Event::Ontology(_) => self.ontologies.want(tenant, tenant),
                 Event::Feed(event) => {
                     self.streams.want(tenant, id);
