@@ -62,7 +62,12 @@ impl Platform {
             UploadOptions { limit: config.upload_max_bytes, ..UploadOptions::new(data_dir.join("uploads")) },
         );
         uploads.sweep().await?;
-        let roots = FileRoots::new(config, auth.first_organization().await?);
+        // A damaged log must not keep its readers out: without an owner the plain roots serve nobody.
+        let owner = auth.first_organization().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the first organisation cannot be read");
+            None
+        });
+        let roots = FileRoots::new(config, owner);
         let connectors = Arc::new(Connectors::new(roots, uploads.clone()));
         let connections = ConnectionService::new(commands.clone(), Arc::clone(&keys), connectors.clone());
 

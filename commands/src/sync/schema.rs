@@ -62,7 +62,32 @@ pub(super) async fn settle(
         },
         &ArrivingStream { shape: &arriving.shape, profile: &arriving.profile, complete: arriving.complete },
     );
-    record(run, selection, arriving.shape, findings).await
+    let version = record(run, selection, arriving.shape.clone(), findings).await?;
+    bind(run, selection, version, arriving).await?;
+    Ok(version)
+}
+
+/// Sees to it that the schema version has a mapping bound to it: an attempt that was killed between
+/// the two must not leave a stream raw for ever.
+async fn bind(
+    run: &Run,
+    selection: &StreamSelection,
+    version: u32,
+    arriving: Arriving,
+) -> Result<(), SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
+    if mapping.version == 0 {
+        return first_mapping(run, selection, version, arriving).await;
+    }
+    if mapping.state.bound(version).is_some() {
+        return Ok(());
+    }
+    let schema = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state;
+    let from = schema.versions.get(&version).map_or(version, |known| known.from);
+    let drifts = schema.open.values().filter(|drift| drift.to_version == version);
+    let findings: Vec<DriftFinding> = drifts.map(|drift| drift.finding.clone()).collect();
+    follow(run, selection, from, version, &findings).await
 }
 
 /// Records a shape with what was found in it, and lets the mapping follow.
@@ -165,9 +190,19 @@ async fn follow(
 
 /// The first sight of a stream.
 async fn begin(run: &Run, selection: &StreamSelection, arriving: Arriving) -> Result<u32, SyncError> {
-    let feed = feed_uuid(run.connection_id, &selection.name);
     let fingerprint = fingerprint(&arriving.shape);
     record_schema(run, selection, 0, fingerprint, arriving.shape.clone(), Vec::new()).await?;
+    first_mapping(run, selection, 1, arriving).await?;
+    Ok(1)
+}
+
+async fn first_mapping(
+    run: &Run,
+    selection: &StreamSelection,
+    schema_version: u32,
+    arriving: Arriving,
+) -> Result<(), SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
     let ontology = ontology(run).await?;
     let suggester = Arc::clone(&run.suggester);
     let name = selection.name.clone();
@@ -194,13 +229,13 @@ async fn begin(run: &Run, selection: &StreamSelection, arriving: Arriving) -> Re
             MappingCommand::CreateMapping {
                 connection_id: run.connection_id,
                 stream: selection.name.clone(),
-                schema_version: 1,
+                schema_version,
                 content,
                 origin: MappingOrigin::Matcher,
             },
         )
         .await?;
-    Ok(1)
+    Ok(())
 }
 
 /// Streams the source offered before and no longer does: a finding each, once.
