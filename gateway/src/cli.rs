@@ -63,7 +63,7 @@ enum Command {
     Verify(Folder),
     /// Lists, rebuilds or unblocks projections.
     Projections(operate::ProjectionsArguments),
-    /// Copies the log and the erasure ledger into a file; never projections. Keys go apart.
+    /// Copies the log and the uploads into a folder; never projections. Keys go apart.
     Backup(operate::BackupArguments),
     /// Makes a data folder from a backup.
     Restore(operate::RestoreArguments),
