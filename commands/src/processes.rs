@@ -2,6 +2,7 @@
 //! follow from what it saw, so that seeing it twice does nothing twice. One file each, all listed here.
 
 mod drift_status;
+mod snapshot_release;
 
 use crate::{error::CommandError, execute::Commands};
 use async_trait::async_trait;
@@ -29,7 +30,7 @@ trait ProcessManager: Send + Sync + 'static {
 
 /// Every process manager there is.
 fn all() -> Vec<Arc<dyn ProcessManager>> {
-    vec![Arc::new(drift_status::DriftStatusManager)]
+    vec![Arc::new(drift_status::DriftStatusManager), Arc::new(snapshot_release::SnapshotReleaseManager)]
 }
 
 /// Starts them.

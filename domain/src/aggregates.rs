@@ -14,6 +14,7 @@ pub mod stream_schema;
 pub mod sync;
 pub mod task;
 pub mod tenant;
+pub mod unified_view;
 pub mod user;
 
 #[cfg(test)]

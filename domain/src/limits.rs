@@ -31,6 +31,7 @@ pub const RESERVATION_HOURS: i64 = 24;
 pub const ENTITIES: usize = 200;
 pub const FIELDS_PER_ENTITY: usize = 500;
 pub const RULES_PER_ENTITY: usize = 50;
+pub const RANKED_CONNECTIONS: usize = 1_000;
 pub const IDENTITY_DECISIONS: usize = 100_000;
 pub const TRANSFORM_STEPS: usize = 32;
 

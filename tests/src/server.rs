@@ -58,6 +58,7 @@ impl<'a> Start<'a> {
         let log = self.data_dir.with_extension("log");
         let log_file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
         let mut command = Command::new(binary());
+        command.env_remove("AOS_BINARY");
         command
             .arg(self.command)
             .arg("--json")

@@ -144,7 +144,8 @@ impl Reader<'_> {
     ) -> Result<(), SyncError> {
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
         shape.primary_key = key_of(self.selection, &known, &shape, &preview);
-        self.known_rows = known.profile.as_ref().map_or(0, |profile| profile.rows);
+        let completed = self.handle.state.as_ref().and_then(|state| state.completed_rows);
+        self.known_rows = completed.or(known.profile.as_ref().map(|profile| profile.rows)).unwrap_or(0);
         self.snapshot = snapshot;
         self.resumed = resumed;
         let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
@@ -320,10 +321,13 @@ impl Reader<'_> {
         {
             let floor = (self.known_rows as f64 * VOLUME_FLOOR) as u64;
             if self.known_rows >= VOLUME_ROWS && open.rows < floor {
+                // The finding first: a hold that nobody was told of could never be lifted.
                 let finding = shrunk(self.feed_id, self.known_rows, open.rows);
+                let drift_id = finding.id;
                 record(self.run, self.selection, self.shape.clone(), vec![finding]).await?;
                 let reason = format!("{} rows where {} were before", open.rows, self.known_rows);
-                let event = self.feed().abandon(open.id, &reason)?;
+                let place = Place { source: Some(cursor), skip: 0 };
+                let event = self.feed().hold_snapshot(open.id, drift_id, Some(place.to_value()?), &reason)?;
                 self.append(event, None, "held").await?;
                 return self.finish_report().await;
             }

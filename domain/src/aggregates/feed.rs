@@ -4,7 +4,7 @@
 
 use super::{domain_event, stored_aggregate};
 use crate::error::Error;
-use crate::ids::{ConnectionId, SnapshotId, SyncId};
+use crate::ids::{ConnectionId, DriftId, SnapshotId, SyncId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,14 +24,21 @@ pub struct FeedState {
     pub rows: u64,
     /// Stored bytes of all batches, as sealed.
     pub bytes: u64,
+    /// Rows of the last snapshot that was completed: what the next one's volume is measured by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_rows: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenSnapshot {
     pub id: SnapshotId,
     pub rows: u64,
-    /// Cursor the source had when the snapshot began: the next incremental read starts there.
+    /// The run that began it.
     pub opened_by: SyncId,
+    /// The finding a person must accept before what is absent from the snapshot closes; none while
+    /// it is being read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<DriftId>,
 }
 
 /// The header of a batch; the rows are in the event's sealed body, as an Arrow IPC stream with
@@ -86,6 +93,13 @@ pub enum FeedEvent {
         rows: u64,
         state: FeedState,
     },
+    /// All rows are in, but far fewer than before: what is absent stays until a person accepts it.
+    SnapshotHeld {
+        snapshot_id: SnapshotId,
+        drift_id: DriftId,
+        reason: String,
+        state: FeedState,
+    },
     /// The read was given up: what came stays, nothing is closed.
     SnapshotAbandoned {
         snapshot_id: SnapshotId,
@@ -101,6 +115,7 @@ domain_event!(FeedEvent {
     SnapshotStarted,
     RecordsIngested,
     SnapshotCompleted,
+    SnapshotHeld,
     SnapshotAbandoned,
     FeedClosed,
 });
@@ -111,6 +126,7 @@ impl FeedEvent {
             Self::SnapshotStarted { state, .. }
             | Self::RecordsIngested { state, .. }
             | Self::SnapshotCompleted { state, .. }
+            | Self::SnapshotHeld { state, .. }
             | Self::SnapshotAbandoned { state, .. }
             | Self::FeedClosed { state } => state,
         }
@@ -151,6 +167,7 @@ impl Feed {
             batches: 0,
             rows: 0,
             bytes: 0,
+            completed_rows: None,
         }
     }
 
@@ -219,7 +236,7 @@ impl Feed {
         if let Some(open) = &state.snapshot {
             return Err(Error::conflict(format!("snapshot `{}` is still open", open.id)));
         }
-        state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id });
+        state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id, held: None });
         Ok(FeedEvent::SnapshotStarted { snapshot_id, sync_id, state })
     }
 
@@ -257,7 +274,38 @@ impl Feed {
         if cursor.is_some() {
             state.cursor = cursor;
         }
+        state.completed_rows = Some(rows);
         Ok(FeedEvent::SnapshotCompleted { snapshot_id, rows, state })
+    }
+
+    /// All rows of the snapshot are in, and a person must accept `drift_id` before it counts as
+    /// complete. `cursor`: where the next read starts, as in [`Feed::complete_snapshot`].
+    pub fn hold_snapshot(
+        &self,
+        snapshot_id: SnapshotId,
+        drift_id: DriftId,
+        cursor: Option<Value>,
+        reason: &str,
+    ) -> Result<FeedEvent, Error> {
+        const ACTION: &str = "hold the snapshot";
+        self.snapshot_of(snapshot_id, ACTION)?;
+        let mut state = self.known(ACTION)?;
+        if let Some(open) = &mut state.snapshot {
+            open.held = Some(drift_id);
+        }
+        if cursor.is_some() {
+            state.cursor = cursor;
+        }
+        Ok(FeedEvent::SnapshotHeld { snapshot_id, drift_id, reason: reason.to_owned(), state })
+    }
+
+    /// Completes the snapshot that waits for `drift_id`; nothing if none does.
+    pub fn release_snapshot(&self, drift_id: DriftId) -> Result<Option<FeedEvent>, Error> {
+        let open = self.state.as_ref().filter(|_| !self.closed).and_then(|state| state.snapshot.as_ref());
+        match open {
+            Some(open) if open.held == Some(drift_id) => self.complete_snapshot(open.id, None).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Gives the open snapshot up: what came stays, nothing closes.

@@ -6,7 +6,7 @@ use super::{
     ingest::Fresh,
     normalise::rule_key,
     program::Program,
-    quarantine,
+    quarantine::{self, Landed, Waiting},
     sql::{Db, Result},
     stage::Staged,
     state::{Feed, Segment},
@@ -256,7 +256,9 @@ pub(super) fn project(
             "SELECT 1 FROM {records} r WHERE r.feed = {} AND r.sid IN (SELECT _sid FROM {})",
             feed.number, fresh.relation
         ))?;
-    for segment in feed.segments(staged.schema_version) {
+    let segments = feed.segments(staged.schema_version);
+    let one = segments.len() == 1;
+    for segment in segments {
         let rows = in_segment(&segment, "r");
         if segment.binding.hold_rows && feed.entity.is_some() {
             quarantine::rows_held(
@@ -290,14 +292,22 @@ pub(super) fn project(
                 fresh.relation
             ))?;
         }
+        // New records land whole, so what did not fit is the difference of two counts.
+        let landed = (!known).then(|| Landed {
+            table: if direct { records.clone() } else { "d".to_owned() },
+            condition: format!("l.feed = {} AND l.\"from\" BETWEEN {} AND {}", feed.number, staged.first, staged.last),
+        });
         quarantine::cells_waiting(
             db,
-            &entity.name,
-            feed,
-            &segment,
-            &cells,
-            &fresh.relation,
-            &rows,
+            &Waiting {
+                entity: &entity.name,
+                feed,
+                segment: &segment,
+                cells: &cells,
+                relation: &fresh.relation,
+                rows: &rows,
+                landed: landed.filter(|_| one),
+            },
             !fresh.all_new,
         )?;
     }

@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use autonomos_domain::{
     aggregates::{
         connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent, mapping::MappingEvent,
-        ontology::OntologyEvent,
+        ontology::OntologyEvent, unified_view::UnifiedViewEvent,
     },
     envelope::{Hash, Position},
 };
@@ -33,6 +33,7 @@ pub enum OpenedEvents {
     Connection(Vec<ConnectionEvent>),
     Identity(Vec<IdentityEvent>),
     Ontology(Vec<OntologyEvent>),
+    UnifiedView(Vec<UnifiedViewEvent>),
     /// Its key was destroyed: it counts as if it said nothing.
     Erased,
 }

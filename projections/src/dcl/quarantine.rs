@@ -5,8 +5,9 @@ use super::{
     canon::{Cell, Cells},
     sql::{Db, Result},
     state::{Feed, Segment},
-    tables::{codes, literal},
+    tables::{codes, literal, value_column},
 };
+use crate::error::ProjectionError;
 use autonomos_domain::{
     aggregates::feed::RejectedRecord,
     ontology::{CanonicalType, OntologyField},
@@ -76,18 +77,28 @@ fn open(db: Db<'_>, feed: &Feed) -> Result<bool> {
     ))
 }
 
+/// Rows of a segment whose cells may wait.
+pub(super) struct Waiting<'a> {
+    pub(super) entity: &'a str,
+    pub(super) feed: &'a Feed,
+    pub(super) segment: &'a Segment,
+    pub(super) cells: &'a Cells<'a>,
+    pub(super) relation: &'a str,
+    /// More conditions on the rows `r` of the relation.
+    pub(super) rows: &'a str,
+    /// Where exactly these rows are in canonical form already, if they are.
+    pub(super) landed: Option<Landed>,
+}
+
+/// The canonical rows `l` of a table that meet a condition.
+pub(super) struct Landed {
+    pub(super) table: String,
+    pub(super) condition: String,
+}
+
 /// Newer rows take the place of those whose cells waited; then cells of the newer ones wait.
-#[expect(clippy::too_many_arguments, reason = "one query's parts")]
-pub(super) fn cells_waiting(
-    db: Db<'_>,
-    entity: &str,
-    feed: &Feed,
-    segment: &Segment,
-    cells: &Cells<'_>,
-    relation: &str,
-    rows: &str,
-    replaces: bool,
-) -> Result<()> {
+pub(super) fn cells_waiting(db: Db<'_>, waiting: &Waiting<'_>, replaces: bool) -> Result<()> {
+    let Waiting { feed, relation, rows, .. } = waiting;
     if replaces && open(db, feed)? {
         db.run(&format!(
             "UPDATE quarantine SET \"to\" = r._seq FROM (SELECT * FROM {relation} r WHERE true{rows}) r \
@@ -95,7 +106,7 @@ pub(super) fn cells_waiting(
             feed.number
         ))?;
     }
-    for query in waiting_rows(db, entity, feed, segment, cells, relation, rows)? {
+    for query in waiting_rows(db, waiting)? {
         db.run(&format!("INSERT INTO quarantine ({COLUMNS}) {query}"))?;
     }
     Ok(())
@@ -103,15 +114,8 @@ pub(super) fn cells_waiting(
 
 /// Queries of the cells that wait among the rows `r` of a relation. One pass over the rows says
 /// which fields have any: nearly always none.
-pub(super) fn waiting_rows(
-    db: Db<'_>,
-    entity: &str,
-    feed: &Feed,
-    segment: &Segment,
-    cells: &Cells<'_>,
-    relation: &str,
-    rows: &str,
-) -> Result<Vec<String>> {
+pub(super) fn waiting_rows(db: Db<'_>, rows_waiting: &Waiting<'_>) -> Result<Vec<String>> {
+    let Waiting { entity, feed, segment, cells, relation, rows, landed } = rows_waiting;
     let watched: Vec<(&Cell<'_>, String)> = cells
         .all
         .iter()
@@ -121,24 +125,53 @@ pub(super) fn waiting_rows(
         return Ok(Vec::new());
     }
     let from = cells.over(relation);
-    let counts: Vec<String> = watched.iter().map(|(_, condition)| format!("bool_or({condition})")).collect();
-    let flags = format!(
-        "SELECT CAST(to_json([{}]) AS VARCHAR) FROM {from} r WHERE r._op = 0{rows}",
-        counts.join(", ")
-    );
-    let found = db.rows(&flags, |row| row.get::<_, Option<String>>(0))?;
-    let found: Vec<Option<bool>> = found
-        .into_iter()
-        .flatten()
-        .next()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let found: Vec<Option<bool>> = match landed {
+        Some(landed) => misfits(db, &watched, &from, rows, landed)?,
+        None => {
+            let flags: Vec<String> =
+                watched.iter().map(|(_, condition)| format!("bool_or({condition})")).collect();
+            list(db, &format!("[{}] AS o FROM {from} r WHERE r._op = 0{rows}", flags.join(", ")))?
+        }
+    };
     Ok(watched
         .iter()
         .zip(found)
         .filter(|(_, found)| *found == Some(true))
         .filter_map(|((cell, _), _)| cell_rows(entity, feed, segment, cell, &from, rows))
         .collect())
+}
+
+/// Which of the fields have cells that wait, told by counting: a value is only ever made of something
+/// to read, so where there are as many values as there was something to read, all did fit. Reading the
+/// values that landed costs far less than making them again.
+fn misfits(
+    db: Db<'_>,
+    watched: &[(&Cell<'_>, String)],
+    from: &str,
+    rows: &str,
+    landed: &Landed,
+) -> Result<Vec<Option<bool>>> {
+    let probes: Vec<String> = watched
+        .iter()
+        .map(|(cell, _)| cell.compiled.as_ref().map_or("0".to_owned(), |one| format!("count({})", one.probe)))
+        .collect();
+    let values: Vec<String> =
+        watched.iter().map(|(cell, _)| format!("count(l.{})", value_column(&cell.field.name))).collect();
+    let read: Vec<i64> = list(db, &format!("[{}] AS o FROM {from} r WHERE r._op = 0{rows}", probes.join(", ")))?;
+    let landed = format!("[{}] AS o FROM {} l WHERE {}", values.join(", "), landed.table, landed.condition);
+    let made: Vec<i64> = list(db, &landed)?;
+    let differ = |((cell, _), (read, made)): (&(&Cell<'_>, String), (i64, i64))| {
+        Some(if cell.held { read > 0 } else { made < read })
+    };
+    Ok(watched.iter().zip(read.into_iter().zip(made)).map(differ).collect())
+}
+
+/// The one list that a query (without its `SELECT`) answers.
+fn list<T: serde::de::DeserializeOwned>(db: Db<'_>, query: &str) -> Result<Vec<T>> {
+    let found =
+        db.rows(&format!("SELECT CAST(to_json(o) AS VARCHAR) FROM (SELECT {query})"), |row| row.get::<_, String>(0))?;
+    let text = found.into_iter().next().unwrap_or_default();
+    serde_json::from_str(&text).map_err(|error| ProjectionError::Views(format!("a list of counts: {error}")))
 }
 
 /// Whole rows that wait because their key drifted, in the table's columns.

@@ -8,7 +8,7 @@
 use super::{
     canon::{self, canonical, cells, delta_columns, delta_select, held_list, in_segment},
     ingest::appearance,
-    quarantine,
+    quarantine::{self, Waiting},
     sql::{Db, Result},
     state::{Feed, Segment},
     tables::{self, literal, time_column, value_column},
@@ -80,7 +80,16 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
         let ordered: Vec<String> = columns.iter().map(|name| format!("z.{name}")).collect();
         db.run(&format!("INSERT INTO df ({names}) SELECT {} FROM ({select}) z", ordered.join(", ")))?;
         let here = format!("{} AND r._sv = {}", in_segment(segment, "r"), segment.schema_version);
-        for query in quarantine::waiting_rows(db, &entity.name, feed, segment, &cells, &latest, &here)? {
+        let waiting = Waiting {
+            entity: &entity.name,
+            feed,
+            segment,
+            cells: &cells,
+            relation: &latest,
+            rows: &here,
+            landed: None,
+        };
+        for query in quarantine::waiting_rows(db, &waiting)? {
             db.run(&format!("INSERT INTO q {query}"))?;
         }
     }

@@ -63,7 +63,10 @@ impl Db<'_> {
 
     /// Runs several statements.
     pub(super) fn batch(self, sql: &str) -> Result<()> {
-        self.connection.execute_batch(sql).map_err(|error| failed(sql, &error))
+        let started = std::time::Instant::now();
+        self.connection.execute_batch(sql).map_err(|error| failed(sql, &error))?;
+        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, sql, "ran");
+        Ok(())
     }
 
     pub(super) fn drop(self, names: &[&str]) -> Result<()> {
@@ -75,7 +78,10 @@ impl Db<'_> {
 
     /// The first column of the first row; null counts as none.
     pub(super) fn integer(self, sql: &str) -> Result<Option<i64>> {
-        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(sql, &error))
+        let started = std::time::Instant::now();
+        let found = self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(sql, &error))?;
+        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, sql, "asked");
+        Ok(found)
     }
 
     /// Whether the query has a row.
@@ -89,12 +95,14 @@ impl Db<'_> {
         sql: &str,
         mut read: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>> {
+        let started = std::time::Instant::now();
         let mut statement = self.connection.prepare(sql).map_err(|error| failed(sql, &error))?;
         let mut rows = statement.query([]).map_err(|error| failed(sql, &error))?;
         let mut all = Vec::new();
         while let Some(row) = rows.next().map_err(|error| failed(sql, &error))? {
             all.push(read(row).map_err(|error| failed(sql, &error))?);
         }
+        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, rows = all.len(), sql, "asked");
         Ok(all)
     }
 }

@@ -65,6 +65,9 @@ pub(super) struct Staged {
     pub(super) keyed: bool,
     pub(super) table: String,
     pub(super) rows: usize,
+    /// Sequences of its first and last commit.
+    pub(super) first: i64,
+    pub(super) last: i64,
     /// Whether a row says that its record is gone.
     pub(super) deletes: bool,
 }
@@ -295,6 +298,8 @@ impl Run {
                     keyed: batch.keyed,
                     table,
                     rows: 0,
+                    first: seq,
+                    last: seq,
                     deletes: false,
                 })
             }
@@ -303,13 +308,17 @@ impl Run {
             self.commits.push(seq);
         }
         staged.rows += batch.rows();
+        staged.last = seq;
         for (all, clean) in staged.clean.iter_mut().zip(&batch.clean) {
             *all &= clean;
         }
         staged.deletes |= batch.deleted.contains(&1);
         self.rows += batch.rows();
         self.sids.extend(batch.sid.iter().copied());
-        append(db, &staged.table, seq, batch)
+        let started = std::time::Instant::now();
+        append(db, &staged.table, seq, batch)?;
+        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, "staged a batch");
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::ProjectionError;
 use autonomos_domain::{
-    aggregates::mapping::Binding,
+    aggregates::{mapping::Binding, unified_view::ViewRules},
     ids::FeedId,
     mapping::MappingContent,
     ontology::{Entity, Ontology, default_ontology},
@@ -81,6 +81,8 @@ impl Feed {
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) ontology: Ontology,
+    /// Rules of unified views that differ from the default, by entity.
+    pub(super) rules: BTreeMap<String, ViewRules>,
     /// Index is the feed's number.
     pub(super) feeds: Vec<Feed>,
     /// Running maximum of `recorded_at`, microseconds.
@@ -148,6 +150,10 @@ impl State {
             Some(text) => serde_json::from_str(text).map_err(|error| damaged("ontology", error))?,
             None => default_ontology(),
         };
+        let rules = match meta.get("view_rules") {
+            Some(text) => serde_json::from_str(text).map_err(|error| damaged("view rules", error))?,
+            None => BTreeMap::new(),
+        };
         let clock = meta.get("clock").and_then(|text| text.parse().ok()).unwrap_or(i64::MIN);
         let entities = db
             .rows(
@@ -158,7 +164,7 @@ impl State {
             .into_iter()
             .filter_map(|table| table.strip_prefix("uni_").map(str::to_owned))
             .collect();
-        Ok(Self { ontology, feeds, clock, entities })
+        Ok(Self { ontology, rules, feeds, clock, entities })
     }
 
     /// The feed's index, made known if it is new.

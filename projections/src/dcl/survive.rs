@@ -1,15 +1,19 @@
 //! Survivorship: which record each field of a unified row is taken from. Non-null, then when the field
-//! last changed, then the source's priority, then the earlier record; a total order. The least
+//! last changed, then the source's rank, then the earlier record; a total order. A view's rules may let
+//! the source's rank decide first. The least
 //! `created_at` and the greatest `updated_at` are taken whatever record has them.
 
 use super::{
     sql::{Db, Result},
     tables::{self, field_time, time_column, value_column, winner_column},
 };
-use autonomos_domain::ontology::{Entity, Semantic};
+use autonomos_domain::{
+    aggregates::unified_view::{FieldRule, ViewRules},
+    ontology::{Entity, Semantic},
+};
 
 /// Makes the unified rows named by `su(uid, pos)` again, closing what changed at `at`.
-pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
+pub(super) fn unify(db: Db<'_>, entity: &Entity, rules: Option<&ViewRules>) -> Result<()> {
     let records = tables::records(&entity.name);
     let unified = tables::unified(&entity.name);
     let mut picked = Vec::new();
@@ -20,6 +24,7 @@ pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
             // Same value in two records: the lower rank.
             Semantic::CreatedAt => format!("({{'v': m.{value}, 'r': m.rank}})"),
             Semantic::UpdatedAt => format!("({{'v': m.{value}, 'r': -m.rank}})"),
+            _ if by_rank(rules, &field.name) => "-m.rank".to_owned(),
             _ => format!("CAST(epoch_us({}) AS HUGEINT) * 1000000000 - m.rank", field_time("m", &field.name)),
         };
         let pick = if field.semantic == Semantic::CreatedAt { "arg_min" } else { "arg_max" };
@@ -38,8 +43,9 @@ pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
         &entity.name,
         &format!(
             "SELECT uid, pos AS \"from\", members{selected} FROM (SELECT m.uid, m.pos, CAST(count(*) AS INTEGER) AS members{picked} FROM (\
-             SELECT r.*, s.pos, row_number() OVER (PARTITION BY r.uid ORDER BY f.priority DESC, r.\"first\") AS rank \
+             SELECT r.*, s.pos, row_number() OVER (PARTITION BY r.uid ORDER BY {ranked}f.priority DESC, r.\"first\") AS rank \
              FROM {records} r JOIN su s ON s.uid = r.uid JOIN feeds f ON f.feed = r.feed WHERE NOT r.solo) m GROUP BY m.uid, m.pos)",
+            ranked = ranked(rules),
             selected = selected.concat(),
             picked = picked.concat(),
         ),
@@ -68,4 +74,20 @@ pub(super) fn unify(db: Db<'_>, entity: &Entity) -> Result<()> {
         "INSERT INTO {unified} ({names}) SELECT {names} FROM nu WHERE uid NOT IN (SELECT uid FROM {unified} WHERE uid IN (SELECT uid FROM nu))"
     ))?;
     Ok(())
+}
+
+fn by_rank(rules: Option<&ViewRules>, field: &str) -> bool {
+    rules.and_then(|rules| rules.fields.get(field)) == Some(&FieldRule::SourceRank)
+}
+
+/// The order of the connections that the rules name, before all others.
+fn ranked(rules: Option<&ViewRules>) -> String {
+    let Some(rules) = rules.filter(|rules| !rules.source_rank.is_empty()) else { return String::new() };
+    let cases: Vec<String> = rules
+        .source_rank
+        .iter()
+        .enumerate()
+        .map(|(rank, connection)| format!("WHEN '{connection}' THEN {rank}"))
+        .collect();
+    format!("CASE CAST(f.connection_id AS VARCHAR) {} ELSE {} END, ", cases.join(" "), rules.source_rank.len())
 }

@@ -8,11 +8,12 @@ use super::{
     sql::{Db, Result},
     survive, tables,
 };
-use autonomos_domain::ontology::Entity;
+use autonomos_domain::{aggregates::unified_view::ViewRules, ontology::Entity};
 
 /// What an entity's clusters depend on.
 pub(super) struct Scope<'a> {
     pub(super) entity: &'a Entity,
+    pub(super) rules: Option<&'a ViewRules>,
     /// The last commit of the delta.
     pub(super) last: i64,
     /// The delta only holds records that are new to the entity.
@@ -58,7 +59,7 @@ pub(super) fn apply(db: Db<'_>, scope: &Scope<'_>) -> Result<()> {
         write_window(db, scope, low, high)?;
         if touched {
             cluster::solve(db, entity)?;
-            survive::unify(db, entity)?;
+            survive::unify(db, entity, scope.rules)?;
         }
     }
     Ok(())

@@ -123,6 +123,7 @@ fn content(event: &Event) -> Result<Value, ProjectionError> {
         Event::StreamSchema(event) => without(inner(event)?, &["profile"]),
         Event::Mapping(event) => inner(event)?,
         Event::Ontology(event) => inner(event)?,
+        Event::UnifiedView(event) => inner(event)?,
         Event::Identity(event) => inner(event)?,
         Event::Task(event) => inner(event)?,
         Event::Erased => json!({ "erased": true }),
@@ -144,6 +145,9 @@ fn feed(event: &FeedEvent) -> Value {
         }),
         FeedEvent::SnapshotCompleted { snapshot_id, rows, .. } => {
             json!({ "snapshot_id": snapshot_id, "rows": rows })
+        }
+        FeedEvent::SnapshotHeld { snapshot_id, drift_id, reason, .. } => {
+            json!({ "snapshot_id": snapshot_id, "drift_id": drift_id, "reason": reason })
         }
         FeedEvent::SnapshotAbandoned { snapshot_id, reason, .. } => {
             json!({ "snapshot_id": snapshot_id, "reason": reason })

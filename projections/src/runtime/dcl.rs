@@ -47,6 +47,7 @@ impl Tables for Control {
             AggregateType::Feed,
             AggregateType::Mapping,
             AggregateType::Ontology,
+            AggregateType::UnifiedView,
             AggregateType::Identity,
         ]
     }
@@ -301,6 +302,10 @@ fn open(ring: &dyn KeyRing, commit: &Arc<StoredCommit>) -> Result<OpenedCommit, 
             Event::Identity(event) => match &mut events {
                 OpenedEvents::Identity(known) => known.push(event),
                 _ => events = OpenedEvents::Identity(vec![event]),
+            },
+            Event::UnifiedView(event) => match &mut events {
+                OpenedEvents::UnifiedView(known) => known.push(event),
+                _ => events = OpenedEvents::UnifiedView(vec![event]),
             },
             Event::Ontology(event) => match &mut events {
                 OpenedEvents::Ontology(known) => known.push(event),

@@ -5,6 +5,7 @@ use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
         mapping::MappingEvent, ontology::OntologyEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent,
+        unified_view::UnifiedViewEvent,
         task::TaskEvent, tenant::TenantEvent, user::UserEvent,
     },
     envelope::AggregateType,
@@ -29,6 +30,7 @@ pub enum Event {
     StreamSchema(StreamSchemaEvent),
     Mapping(MappingEvent),
     Ontology(OntologyEvent),
+    UnifiedView(UnifiedViewEvent),
     Identity(IdentityEvent),
     Task(TaskEvent),
     /// Its key was destroyed: what it said is erased.
@@ -72,10 +74,10 @@ fn open_typed(ring: &dyn KeyRing, commit: &StoredCommit, index: usize) -> Result
         AggregateType::StreamSchema => Event::StreamSchema(open_event(ring, commit, index)?),
         AggregateType::Mapping => Event::Mapping(open_event(ring, commit, index)?),
         AggregateType::Ontology => Event::Ontology(open_event(ring, commit, index)?),
+        AggregateType::UnifiedView => Event::UnifiedView(open_event(ring, commit, index)?),
         AggregateType::Identity => Event::Identity(open_event(ring, commit, index)?),
         AggregateType::Task => Event::Task(open_event(ring, commit, index)?),
         AggregateType::Reservation
-        | AggregateType::UnifiedView
         | AggregateType::Schedule
         | AggregateType::Agent => Event::Unknown,
     })

@@ -108,6 +108,7 @@ fn state(ids: &Ids, batches: u64, rows: u64) -> FeedState {
         batches,
         rows,
         bytes: rows * 10,
+        completed_rows: None,
     }
 }
 

@@ -99,6 +99,7 @@ impl Source {
                 batches: self.batches,
                 rows,
                 bytes: body.len() as u64,
+                completed_rows: None,
             },
         };
         world.append_with(self.of, AggregateType::Feed, self.feed().0, &[event], Some(body)).await

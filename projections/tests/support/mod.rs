@@ -117,6 +117,7 @@ impl Log {
                 batches: 0,
                 rows: 0,
                 bytes: 0,
+                completed_rows: None,
             },
         }
     }
@@ -219,7 +220,7 @@ impl Log {
     pub(crate) fn snapshot_start(&mut self, stream: &mut Stream) -> u64 {
         let snapshot_id = SnapshotId(Uuid::from_u128(u128::from(stream.state.batches)));
         let sync_id = SyncId(Uuid::nil());
-        stream.state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id });
+        stream.state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id, held: None });
         self.feed_event(
             stream,
             FeedEvent::SnapshotStarted { snapshot_id, sync_id, state: stream.state.clone() },

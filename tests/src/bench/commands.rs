@@ -104,7 +104,7 @@ async fn ours(folder: &Path, callers: usize) -> (f64, Histogram<u64>, u64) {
             commands.execute::<Task>(&context(), task, queue).await.expect("queues");
             let start = TaskCommand::StartTask { worker: "bench".to_owned() };
             commands.execute::<Task>(&context(), task, start).await.expect("starts");
-            let mut histogram = Histogram::<u64>::new(3).expect("a histogram");
+            let mut histogram = Histogram::<u64>::new_with_max(60_000_000, 3).expect("a histogram");
             let mut done = 0;
             while started.elapsed() < RUN {
                 done += 1;
@@ -117,7 +117,7 @@ async fn ours(folder: &Path, callers: usize) -> (f64, Histogram<u64>, u64) {
             (histogram, done)
         }));
     }
-    let mut all = Histogram::<u64>::new(3).expect("a histogram");
+    let mut all = Histogram::<u64>::new_with_max(60_000_000, 3).expect("a histogram");
     let mut total = 0;
     for worker in workers {
         let (histogram, done) = worker.await.expect("a worker ends");

@@ -12,11 +12,11 @@ use std::{
     time::Instant,
 };
 
-/// Rows of the file, unless `AOS_BENCH_ROWS` says otherwise.
+/// Rows of the file, unless `BENCH_ROWS` says otherwise.
 const ROWS: u64 = 5_000_000;
 
 pub async fn run() -> Vec<Measurement> {
-    let rows = std::env::var("AOS_BENCH_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROWS);
+    let rows = std::env::var("BENCH_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROWS);
     let folder = tempfile::tempdir().expect("a folder");
     let inbox = folder.path().join("inbox");
     std::fs::create_dir_all(&inbox).expect("a folder");

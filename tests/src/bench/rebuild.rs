@@ -26,7 +26,7 @@ const EVENTS: u64 = 1_000_000;
 const ROWS: u64 = 500_000;
 
 pub async fn run() -> Vec<Measurement> {
-    let events = std::env::var("AOS_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+    let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
     let mut results = Vec::new();
     let measured = |unit, value: f64, rows, case: &str| Measurement {
         bench: "rebuild",

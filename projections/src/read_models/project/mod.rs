@@ -214,7 +214,7 @@ impl Work {
                 self.ontologies.put(scene.tenant, scene.tenant, scene.order, row);
             }
             Event::Task(event) => self.task(scene, event),
-            Event::Identity(_) | Event::Erased | Event::Unknown => {}
+            Event::Identity(_) | Event::UnifiedView(_) | Event::Erased | Event::Unknown => {}
         }
     }
 

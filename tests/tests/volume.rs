@@ -1,0 +1,63 @@
+//! A read that brings far fewer rows than the last closes nothing until a person accepts it.
+
+use autonomos_tests::{client::Client, server::Start};
+use serde_json::json;
+use std::{fmt::Write as _, path::Path};
+
+fn write(folder: &Path, names: &str, rows: u32) {
+    let mut text = String::from("account_id,name,domain,billing_city\n");
+    for row in 0..rows {
+        let _ = writeln!(text, "A{row},{names} {row} Ltd,company{row}.example.com,Oslo");
+    }
+    std::fs::write(folder.join("accounts.csv"), text).expect("writes");
+}
+
+async fn names(client: &Client, position: &str) -> Vec<String> {
+    let rows = client.get(&format!("/dcl/views/accounts?limit=1000&min_position={position}")).await.expect(200);
+    let rows = rows["data"].as_array().expect("rows").clone();
+    rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_cut_file_deletes_nothing_until_a_person_accepts_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inbox = folder.path().join("inbox");
+    std::fs::create_dir_all(&inbox).expect("a folder");
+    write(&inbox, "First", 200);
+    let server = Start::serve(&folder.path().join("data"))
+        .with("AOS_FILE_ROOTS", inbox.display().to_string())
+        .run()
+        .expect("starts");
+    let client = Client::registered(&server.url, "Volume", "volume@example.com").await;
+    let connection = client.file_connection("files", &inbox.join("accounts.csv").display().to_string()).await;
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+
+    // A cut edition: what it says counts, what it lacks stays.
+    write(&inbox, "Second", 20);
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    let shown = names(&client, "").await;
+    assert_eq!(shown.len(), 200);
+    assert_eq!(shown.iter().filter(|name| name.starts_with("Second")).count(), 20);
+    let drift = client.get("/aam/drift?kind=volume_anomaly&status=open").await.expect(200);
+    let [found] = drift["data"].as_array().expect("findings").as_slice() else { panic!("one finding, not {drift}") };
+
+    // An unchanged source leaves it waiting.
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    assert_eq!(names(&client, "").await.len(), 200);
+
+    let id = found["id"].as_str().expect("an id");
+    let from = client.post(&format!("/aam/drift/{id}/accept"), json!({})).await;
+    let from = from.position().expect("a position");
+    let completed = client.events_until(&from, |event| event["type"] == "SnapshotCompleted").await;
+    let position = completed["position"].as_str().expect("a position").to_owned();
+    client.shown(&position).await;
+    assert_eq!(names(&client, &position).await.len(), 20);
+
+    // The next edition is measured by the accepted one.
+    write(&inbox, "Third", 19);
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    let shown = names(&client, "").await;
+    assert_eq!((shown.len(), shown.iter().all(|name| name.starts_with("Third"))), (19, true));
+    let open = client.get("/aam/drift?status=open").await.expect(200);
+    assert_eq!(open["data"], json!([]));
+}
