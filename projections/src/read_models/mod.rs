@@ -14,7 +14,7 @@ use project::Work;
 use sqlx::SqliteConnection;
 
 /// Raised when the same log would give other rows: the next start builds them again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The projector of all read models.
 pub struct ReadModelTables;

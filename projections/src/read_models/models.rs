@@ -120,7 +120,7 @@ model!(
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MappingModel {
     pub(crate) row: MappingRow,
-    /// Content by version, for what a repair started from.
+    /// What is in force, for what a repair starts from.
     pub(crate) content: MappingContent,
 }
 model!(

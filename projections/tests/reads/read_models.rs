@@ -506,6 +506,60 @@ async fn they_show_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_is_shown_as_it_is_in_force() {
+    let (world, handle) = filled().await;
+    let ids = ids(1);
+    let by = UserId(ids.user);
+    let bound = |schema_version, mapping_version| MappingEvent::MappingBound {
+        binding: Binding {
+            schema_version,
+            mapping_version,
+            held: vec![],
+            hold_rows: false,
+            suspect_from: None,
+        },
+    };
+    let revised = |version, source, based_on| MappingEvent::MappingRevised {
+        version,
+        content: content(source),
+        origin: MappingOrigin::Human,
+        based_on,
+        repair_id: None,
+    };
+    let roll_back = MappingEvent::RepairRolledBack { repair_id: ids.repair, by };
+    // What happens, and the version, column and origin that are then in force.
+    let cases = [
+        ("as it was repaired", vec![], (2, "title", MappingOrigin::Human)),
+        ("rolled back", vec![bound(2, 1), roll_back], (1, "name", MappingOrigin::Matcher)),
+        ("edited", vec![revised(3, "label", 1), bound(2, 3)], (3, "label", MappingOrigin::Human)),
+        (
+            "mended for an earlier schema alone",
+            vec![revised(4, "old", 1), bound(1, 4)],
+            (3, "label", MappingOrigin::Human),
+        ),
+        ("followed to a new schema", vec![bound(3, 2)], (2, "title", MappingOrigin::Human)),
+    ];
+    for (case, events, (version, column, origin)) in cases {
+        if !events.is_empty() {
+            let position = world.append(ids.tenant, AggregateType::Mapping, ids.feed.0, &events).await;
+            handle.wait_for(ids.tenant, position, &[READ_MODELS], LONG).await.unwrap();
+        }
+        let reads = handle.read_models();
+        let row = reads.mapping_get(ids.tenant, ids.feed.0).await.unwrap().unwrap();
+        assert_eq!(
+            (row.version, row.fields[0].source.as_str(), row.origin),
+            (version, column, origin),
+            "{case}"
+        );
+        let stream = &reads.stream_list(ids.tenant, Some(ids.connection.0)).await.unwrap()[0];
+        assert_eq!(stream.mapping_version, Some(version), "{case}");
+    }
+    let before = dump(&handle.read_models(), ids.tenant, &ids).await;
+    handle.rebuild_and_wait(READ_MODELS).await.unwrap();
+    assert_eq!(dump(&handle.read_models(), ids.tenant, &ids).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn filters_and_pages_cover_a_list_once() {
     let (_world, handle) = filled().await;
     let (reads, ids) = (handle.read_models(), ids(1));

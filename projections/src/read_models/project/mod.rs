@@ -151,6 +151,11 @@ impl Work {
                         | MappingEvent::MappingRevised { repair_id: Some(repair_id), .. } => {
                             self.repairs.want(tenant, repair_id);
                         }
+                        // A roll-back binds a version that was made long before.
+                        MappingEvent::MappingBound { binding } => {
+                            let version = streams::version_id(id, binding.mapping_version);
+                            self.mapping_versions.want(tenant, version);
+                        }
                         _ => {}
                     }
                 }
@@ -170,6 +175,7 @@ impl Work {
         self.syncs.load(connection).await?;
         self.drifts.load(connection).await?;
         self.mappings.load(connection).await?;
+        self.mapping_versions.load(connection).await?;
         self.repairs.load(connection).await?;
         self.tasks.load(connection).await?;
         // A run's end changes its connection.

@@ -11,13 +11,18 @@ use super::{
 use autonomos_domain::{
     aggregates::{
         feed::FeedEvent,
-        mapping::{MappingEvent, RepairStatus},
+        mapping::{Binding, MappingEvent, RepairStatus},
         stream_schema::{DriftStatus, StreamSchemaEvent},
     },
     ids::ConnectionId,
     mapping::{Evidence, MappingContent, MappingOrigin},
 };
 use uuid::Uuid;
+
+/// The row of one version of a mapping.
+pub(super) fn version_id(mapping: Uuid, version: u32) -> String {
+    format!("{mapping}/{version}")
+}
 
 impl Work {
     fn stream_of(&mut self, scene: &Scene<'_>, connection: ConnectionId, stream: &str) -> &mut StreamModel {
@@ -142,19 +147,6 @@ impl Work {
                 self.mapping_version(scene, *version, content, *origin);
             }
             MappingEvent::MappingRevised { version, content, origin, repair_id, .. } => {
-                if let Some(model) = self.streams.change(scene.tenant, scene.id) {
-                    model.mapping_version = Some(*version);
-                    model.entity.clone_from(&content.entity);
-                }
-                if let Some(model) = self.mappings.change(scene.tenant, scene.id) {
-                    model.row.entity.clone_from(&content.entity);
-                    model.row.version = *version;
-                    model.row.key.clone_from(&content.key);
-                    model.row.fields.clone_from(&content.fields);
-                    model.row.origin = *origin;
-                    model.row.updated_at = scene.at;
-                    model.content = content.clone();
-                }
                 self.mapping_version(scene, *version, content, *origin);
                 if let Some(id) = repair_id
                     && let Some(row) = self.repairs.change(scene.tenant, id)
@@ -164,12 +156,7 @@ impl Work {
                 }
             }
             MappingEvent::MappingBound { binding } => {
-                if let Some(model) = self.mappings.change(scene.tenant, scene.id) {
-                    let bindings = &mut model.row.bindings;
-                    bindings.retain(|other| other.schema_version != binding.schema_version);
-                    bindings.push(binding.clone());
-                    bindings.sort_by_key(|binding| binding.schema_version);
-                }
+                self.mapping_bound(scene, binding);
             }
             MappingEvent::RepairProposed {
                 repair_id,
@@ -228,6 +215,30 @@ impl Work {
         }
     }
 
+    /// What is shown is what the newest schema version is read with: a roll-back binds it to an
+    /// earlier version again, and an approved repair may concern earlier schema versions alone.
+    fn mapping_bound(&mut self, scene: &Scene<'_>, binding: &Binding) {
+        let Some(model) = self.mappings.change(scene.tenant, scene.id) else { return };
+        let bindings = &mut model.row.bindings;
+        bindings.retain(|other| other.schema_version != binding.schema_version);
+        bindings.push(binding.clone());
+        bindings.sort_by_key(|binding| binding.schema_version);
+        model.row.updated_at = scene.at;
+        let is_newest = bindings.last().is_some_and(|last| last.schema_version == binding.schema_version);
+        let id = version_id(scene.id, binding.mapping_version);
+        let Some(version) = self.mapping_versions.get(scene.tenant, id).filter(|_| is_newest) else { return };
+        model.row.entity.clone_from(&version.content.entity);
+        model.row.version = version.version;
+        model.row.key.clone_from(&version.content.key);
+        model.row.fields.clone_from(&version.content.fields);
+        model.row.origin = version.origin;
+        model.content = version.content.clone();
+        if let Some(stream) = self.streams.change(scene.tenant, scene.id) {
+            stream.mapping_version = Some(version.version);
+            stream.entity.clone_from(&version.content.entity);
+        }
+    }
+
     fn mapping_version(
         &mut self,
         scene: &Scene<'_>,
@@ -242,7 +253,7 @@ impl Work {
             origin,
             created_at: scene.at,
         };
-        self.mapping_versions.put(scene.tenant, format!("{}/{version}", scene.id), scene.order, row);
+        self.mapping_versions.put(scene.tenant, version_id(scene.id, version), scene.order, row);
     }
 
     fn repair_decided(&mut self, scene: &Scene<'_>, repair: Uuid, status: RepairStatus, by: Option<Uuid>) {
