@@ -110,6 +110,8 @@ pub(crate) enum SyncError {
     Busy(TaskId),
     #[error("the batch could not be encoded: {0}")]
     Encode(String),
+    #[error("the cursor `{cursor}` cannot be read, so where to go on is not known: {reason}")]
+    Cursor { cursor: String, reason: String },
 }
 
 impl SyncError {
@@ -120,6 +122,7 @@ impl SyncError {
             Self::Domain(error) => error.code(),
             Self::Busy(_) => "AOS-0362",
             Self::Encode(_) => "AOS-0360",
+            Self::Cursor { .. } => "AOS-0363",
         }
     }
 
@@ -129,7 +132,7 @@ impl SyncError {
             Self::Command(error) => error.retryable(),
             Self::Connector(error) => error.retryable(),
             Self::Busy(_) => true,
-            Self::Domain(_) | Self::Encode(_) => false,
+            Self::Domain(_) | Self::Encode(_) | Self::Cursor { .. } => false,
         }
     }
 

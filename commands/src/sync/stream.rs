@@ -54,7 +54,7 @@ pub(super) async fn run(
 ) -> Result<StreamOutcome, SyncError> {
     let feed_id = FeedId::of(run.connection_id, &selection.name);
     let handle = run.commands.feed_open(run.tenant, feed_id).await?;
-    let place = Place::of(handle.state.as_ref().and_then(|state| state.cursor.clone()));
+    let place = Place::of(handle.state.as_ref().and_then(|state| state.cursor.clone()), mode)?;
     let cursor = place.source.clone();
     let mut reader = Reader {
         place,
@@ -97,16 +97,31 @@ pub(super) async fn run(
 
 /// Where a feed stands in its source: the connector's cursor, and how many rows after it are on the
 /// feed already, when a batch had to be split and not all its parts came through.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Place {
+    /// Written even when there is none: what lacks it was not written here.
+    #[serde(deserialize_with = "Option::deserialize")]
     source: Option<Value>,
     #[serde(default)]
     skip: u64,
 }
 
 impl Place {
-    fn of(cursor: Option<Value>) -> Self {
-        cursor.and_then(|cursor| serde_json::from_value(cursor).ok()).unwrap_or_default()
+    /// What cannot be read must not pass for a feed that nothing was read into yet: an incremental
+    /// read would begin anew, and close what its source no longer repeats. A full read needs no place.
+    fn of(cursor: Option<Value>, mode: SyncMode) -> Result<Self, SyncError> {
+        let Some(cursor) = cursor else {
+            return Ok(Self::default());
+        };
+        match serde_json::from_value(cursor.clone()) {
+            Ok(place) => Ok(place),
+            Err(_) if mode == SyncMode::Full => Ok(Self::default()),
+            Err(error) => Err(SyncError::Cursor {
+                cursor: cursor.to_string().chars().take(200).collect(),
+                reason: error.to_string(),
+            }),
+        }
     }
 
     fn to_value(&self) -> Result<Value, SyncError> {
@@ -496,5 +511,40 @@ fn shrunk(feed: FeedId, before: u64, after: u64) -> DriftFinding {
             ),
         }],
         ..finding(feed, DriftKind::VolumeAnomaly, "volume_anomaly", None, &format!("{before}>{after}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, SyncMode};
+    use serde_json::{Value, json};
+
+    /// The connector's cursor and the rows to skip; or the code of what was refused.
+    fn check(cursor: Option<Value>, mode: SyncMode, expect: Result<(Option<Value>, u64), &str>) {
+        let place = Place::of(cursor.clone(), mode).map_err(|error| error.code());
+        assert_eq!(place.map(|place| (place.source, place.skip)), expect, "{cursor:?} {mode:?}");
+    }
+
+    #[test]
+    fn a_feed_goes_on_where_it_was_or_says_that_it_cannot() {
+        use SyncMode::{Full, Incremental};
+        let offset = || Some(json!({ "offset": 7 }));
+        let none = || Ok((None, 0));
+        check(None, Incremental, none());
+        check(Some(json!({ "source": null, "skip": 0 })), Incremental, none());
+        check(Some(json!({ "source": { "offset": 7 } })), Incremental, Ok((offset(), 0)));
+        check(Some(json!({ "source": { "offset": 7 }, "skip": 3 })), Incremental, Ok((offset(), 3)));
+        check(Some(json!({ "source": { "offset": 7 }, "skip": 3 })), Full, Ok((offset(), 3)));
+        let unreadable = [
+            json!({}),
+            json!({ "offset": 7 }),
+            json!({ "source": null, "skip": -1 }),
+            json!({ "source": null, "skip": 0, "shard": 2 }),
+            json!("7"),
+        ];
+        for cursor in unreadable {
+            check(Some(cursor.clone()), Incremental, Err("AOS-0363"));
+            check(Some(cursor), Full, none());
+        }
     }
 }
