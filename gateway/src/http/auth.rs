@@ -4,7 +4,7 @@ use super::{
     extract::{Body, Command, Path, Query},
     identity::Caller,
     problem::ApiError,
-    respond::{ListQuery, READ_MODELS, page, with_position},
+    respond::{ListQuery, READ_MODELS, page, positioned},
     state::App,
 };
 use autonomos_commands::auth::SignedIn;
@@ -88,7 +88,7 @@ struct TokensView {
 }
 
 fn signed_in(app: &App, status: StatusCode, signed: SignedIn) -> Response {
-    let position = signed.position.map(|position| app.token(position));
+    let position = signed.position;
     let body = TokensView {
         user: UserView { id: signed.user_id.0, email: signed.email, role: signed.role },
         tenant: TenantView { id: signed.tenant_id.0, name: signed.organization },
@@ -97,11 +97,7 @@ fn signed_in(app: &App, status: StatusCode, signed: SignedIn) -> Response {
         token_type: "Bearer",
         expires_in: signed.tokens.expires_in,
     };
-    let response = (status, Json(body)).into_response();
-    match position {
-        Some(position) => with_position(response, &position),
-        None => response,
-    }
+    positioned(app, (status, Json(body)).into_response(), position)
 }
 
 /// Registers an organisation and its owner.
@@ -189,11 +185,10 @@ async fn password_change(
 async fn user_list(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let rows = app.platform.projections.read_models().user_list(caller.tenant(), &query.page()?).await?;
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
+    let rows = app.models().user_list(caller.tenant(), &request).await?;
     Ok(page(rows, position, |row| row))
 }
 
@@ -220,17 +215,6 @@ async fn user_create(
         app.platform.auth.user_create(&caller.0, &context, &body.email, &body.password, body.role).await?;
     let view = UserView { id: user.id.0, email: user.email, role: user.role };
     Ok(positioned(&app, (StatusCode::CREATED, Json(view)).into_response(), user.position))
-}
-
-fn positioned(
-    app: &App,
-    response: Response,
-    position: Option<autonomos_domain::envelope::Position>,
-) -> Response {
-    match position {
-        Some(position) => with_position(response, &app.token(position)),
-        None => response,
-    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -274,11 +258,10 @@ async fn user_remove(
 async fn api_key_list(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let rows = app.platform.projections.read_models().api_key_list(caller.tenant(), &query.page()?).await?;
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
+    let rows = app.models().api_key_list(caller.tenant(), &request).await?;
     Ok(page(rows, position, |row| row))
 }
 

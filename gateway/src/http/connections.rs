@@ -1,16 +1,13 @@
 //! Connections to sources: the catalogue, their configuration, and what is done with them.
 
 use super::{
-    extract::{Body, Command, Path, Query, bounded},
+    extract::{Body, Edit, Path, Query, bounded},
     identity::Caller,
     problem::ApiError,
-    respond::{ListQuery, READ_MODELS, ReadQuery, list, read, written},
+    respond::{ListQuery, READ_MODELS, ReadQuery, limit, list, no_content, read, written},
     state::App,
 };
-use autonomos_commands::{
-    execute::Outcome,
-    sync::{SyncRequest, sync_request},
-};
+use autonomos_commands::sync::{SyncRequest, sync_request};
 use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionStatus},
@@ -20,12 +17,7 @@ use autonomos_domain::{
     schema::StreamSelection,
 };
 use autonomos_projections::read_models::rows::ConnectionRow;
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -137,13 +129,12 @@ async fn connector_list(State(app): State<App>, caller: Caller) -> Response {
 async fn connection_list(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
     let tenant = caller.tenant();
-    let models = app.platform.projections.read_models();
-    let rows = models.connection_list(tenant, &query.page()?).await?;
+    let models = app.models();
+    let rows = models.connection_list(tenant, &request).await?;
     let mut streams = models.stream_list(tenant, None).await?;
     let shown = rows.data.into_iter().map(|row| {
         let own = streams.extract_if(.., |stream| stream.connection_id == row.id);
@@ -170,21 +161,18 @@ struct NewConnection {
               (status = 422, description = "an unknown connector or a wrong configuration")))]
 async fn connection_create(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Body(body): Body<NewConnection>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     bounded("/name", &body.name, NAME_BYTES)?;
     bounded("/connector", &body.connector, 64)?;
-    let context = command.context(&caller);
     let (id, outcome) = app
         .platform
         .connections
-        .connection_create(&context, &body.name, &body.connector, body.config)
+        .connection_create(&edit.context, &body.name, &body.connector, body.config)
         .await
         .map_err(under_config)?;
-    let view = app.connection_now(&caller, id).await?;
+    let view = app.connection_now(&edit.caller, id).await?;
     Ok(written(&app, StatusCode::CREATED, &view, &outcome))
 }
 
@@ -214,9 +202,8 @@ async fn connection_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let models = app.platform.projections.read_models();
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let models = app.models();
     let row = models.connection_get(caller.tenant(), id).await?;
     let row = row.ok_or_else(|| ApiError::not_found("connection", id))?;
     let streams = models.stream_list(caller.tenant(), Some(id)).await?;
@@ -240,23 +227,20 @@ struct ConnectionChange {
     request_body = ConnectionChange, responses((status = 200, body = ConnectionView), (status = 404), (status = 409)))]
 async fn connection_update(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     Body(body): Body<ConnectionChange>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     if let Some(name) = &body.name {
         bounded("/name", name, NAME_BYTES)?;
     }
     let id = ConnectionId(id);
-    let context = command.context(&caller);
     let connections = &app.platform.connections;
     let outcome = connections
-        .connection_update(&context, id, body.name.as_deref(), body.config)
+        .connection_update(&edit.context, id, body.name.as_deref(), body.config)
         .await
         .map_err(under_config)?;
-    let view = app.connection_now(&caller, id).await?;
+    let view = app.connection_now(&edit.caller, id).await?;
     Ok(written(&app, StatusCode::OK, &view, &outcome))
 }
 
@@ -265,30 +249,22 @@ async fn connection_update(
     responses((status = 204), (status = 404)))]
 async fn connection_delete(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     // A keyed request may be a repetition, after the connection is gone.
-    if !command.is_keyed() {
-        app.connection_must_exist(&caller, id).await?;
+    if !edit.is_keyed {
+        app.connection_must_exist(&edit.caller, id).await?;
     }
-    let context = command.context(&caller);
-    let outcome =
-        app.platform.connections.connection_delete(&context, ConnectionId(id), &app.platform.tasks).await?;
+    let outcome = app
+        .platform
+        .connections
+        .connection_delete(&edit.context, ConnectionId(id), &app.platform.tasks)
+        .await?;
     if outcome.position.is_none() {
         return Err(ApiError::not_found("connection", id));
     }
     Ok(no_content(&app, &outcome))
-}
-
-/// 204 with where the write stands.
-pub(super) fn no_content(app: &App, outcome: &Outcome) -> Response {
-    let mut response = written(app, StatusCode::NO_CONTENT, &(), outcome);
-    *response.body_mut() = axum::body::Body::empty();
-    response.headers_mut().remove(axum::http::header::CONTENT_TYPE);
-    response
 }
 
 /// Talks to the real source and says what worked.
@@ -296,13 +272,10 @@ pub(super) fn no_content(app: &App, outcome: &Outcome) -> Response {
     responses((status = 200, description = "`{ok, latency_ms, message, steps}`"), (status = 404)))]
 async fn connection_test(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let context = command.context(&caller);
-    let (report, outcome) = app.platform.connections.connection_test(&context, ConnectionId(id)).await?;
+    let (report, outcome) = app.platform.connections.connection_test(&edit.context, ConnectionId(id)).await?;
     Ok(written(&app, StatusCode::OK, &report, &outcome))
 }
 
@@ -312,13 +285,11 @@ async fn connection_test(
               (status = 404), (status = 502, description = "the source failed")))]
 async fn connection_discover(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let context = command.context(&caller);
-    let (streams, outcome) = app.platform.connections.connection_discover(&context, ConnectionId(id)).await?;
+    let (streams, outcome) =
+        app.platform.connections.connection_discover(&edit.context, ConnectionId(id)).await?;
     Ok(written(&app, StatusCode::OK, &json!({ "streams": streams }), &outcome))
 }
 
@@ -331,10 +302,9 @@ async fn stream_list(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     app.connection_must_exist(&caller, id).await?;
-    let rows = app.platform.projections.read_models().stream_list(caller.tenant(), Some(id)).await?;
+    let rows = app.models().stream_list(caller.tenant(), Some(id)).await?;
     Ok(list(rows, None, position))
 }
 
@@ -350,14 +320,12 @@ struct Selection {
     request_body = Selection, responses((status = 200, description = "`{streams}` as chosen"), (status = 404), (status = 422)))]
 async fn stream_select(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     Body(body): Body<Selection>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     let mut streams = body.streams;
-    let tenant = caller.tenant();
+    let tenant = edit.caller.tenant();
     let ontology = app.platform.commands.load::<TenantOntology>(tenant, tenant.0).await?.state.in_force();
     for (index, stream) in streams.iter_mut().enumerate() {
         let Some(name) = stream.entity.as_deref().filter(|name| *name != "none") else {
@@ -372,10 +340,9 @@ async fn stream_select(
         })?;
         stream.entity = Some(entity.name.clone());
     }
-    let context = command.context(&caller);
     let connections = &app.platform.connections;
-    let outcome = connections.connection_select(&context, ConnectionId(id), streams).await?;
-    let chosen = app.connection_now(&caller, ConnectionId(id)).await?.streams;
+    let outcome = connections.connection_select(&edit.context, ConnectionId(id), streams).await?;
+    let chosen = app.connection_now(&edit.caller, ConnectionId(id)).await?.streams;
     Ok(written(&app, StatusCode::OK, &json!({ "streams": chosen }), &outcome))
 }
 
@@ -383,25 +350,13 @@ async fn stream_select(
 #[utoipa::path(post, path = "/aam/connections/{id}/syncs", tag = "syncs", params(("id" = Uuid, Path,)),
     responses((status = 202, description = "`{task_id, sync_id}`"), (status = 404),
               (status = 409, description = "one is under way: `task_id`")))]
-async fn sync_create(
-    State(app): State<App>,
-    caller: Caller,
-    command: Command,
-    Path(id): Path<Uuid>,
-) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    sync_start(&app, &caller, &command, ConnectionId(id)).await
+async fn sync_create(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) -> Result<Response, ApiError> {
+    sync_start(&app, &edit, ConnectionId(id)).await
 }
 
-pub(super) async fn sync_start(
-    app: &App,
-    caller: &Caller,
-    command: &Command,
-    id: ConnectionId,
-) -> Result<Response, ApiError> {
-    let context = command.context(caller);
+pub(super) async fn sync_start(app: &App, edit: &Edit, id: ConnectionId) -> Result<Response, ApiError> {
     let platform = &app.platform;
-    match sync_request(&platform.commands, &platform.tasks, &context, id).await? {
+    match sync_request(&platform.commands, &platform.tasks, &edit.context, id).await? {
         SyncRequest::Granted(granted) => {
             let body = json!({
                 "id": granted.task_id, "task_id": granted.task_id, "sync_id": granted.sync_id, "status": "queued",
@@ -449,20 +404,10 @@ async fn schema_list(
     Path(id): Path<Uuid>,
     Query(query): Query<SchemaQuery>,
 ) -> Result<Response, ApiError> {
-    super::respond::limit(query.limit)?;
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    limit(query.limit)?;
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     app.connection_must_exist(&caller, id).await?;
-    let models = app.platform.projections.read_models();
+    let models = app.models();
     let rows = models.schema_list(caller.tenant(), id, query.stream.as_deref()).await?;
     Ok(list(rows, None, position))
-}
-
-/// A body that says nothing but that it was done.
-pub(super) fn done(app: &App, body: &Value, outcome: &Outcome) -> Response {
-    let mut response = Json(body).into_response();
-    if let Some(position) = outcome.position {
-        response = super::respond::with_position(response, &app.token(position));
-    }
-    response
 }

@@ -1,10 +1,10 @@
 //! Drift: what changed in the sources' schemas.
 
 use super::{
-    extract::{Command, Path, Query},
+    extract::{Edit, Path, Query},
     identity::Caller,
     problem::ApiError,
-    respond::{READ_MODELS, ReadQuery, limit, page, read, written},
+    respond::{ListQuery, READ_MODELS, ReadQuery, page, read},
     state::App,
 };
 use autonomos_domain::{
@@ -12,11 +12,8 @@ use autonomos_domain::{
     drift::{DriftKind, Severity},
     ids::{ConnectionId, DriftId, FeedId},
 };
-use autonomos_projections::read_models::{
-    query::DriftFilter,
-    rows::{DriftRow, PageRequest},
-};
-use axum::{extract::State, http::StatusCode, response::Response};
+use autonomos_projections::read_models::{query::DriftFilter, rows::DriftRow};
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,21 +37,18 @@ struct DriftsQuery {
     /// `open`, `repaired`, `accepted` or `reverted`.
     #[param(value_type = Option<String>)]
     status: Option<DriftStatus>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 /// Findings, newest first.
-#[utoipa::path(get, path = "/aam/drift", tag = "drift", params(DriftsQuery),
+#[utoipa::path(get, path = "/aam/drift", tag = "drift", params(DriftsQuery, ListQuery),
     responses((status = 200, body = ref("#/list/DriftRow"))))]
 async fn drift_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<DriftsQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
     let filter = DriftFilter {
         connection_id: query.connection_id,
         stream: query.stream,
@@ -62,19 +56,14 @@ async fn drift_list(
         severity: query.severity,
         status: query.status,
     };
-    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let rows = app.platform.projections.read_models().drift_list(caller.tenant(), &filter, &request).await?;
+    let rows = app.models().drift_list(caller.tenant(), &filter, &request).await?;
     Ok(page(rows, position, |row| row))
 }
 
 impl App {
     async fn drift_find(&self, caller: &Caller, id: Uuid) -> Result<DriftRow, ApiError> {
-        let models = self.platform.projections.read_models();
-        if let Some(row) = models.drift_get(caller.tenant(), id).await? {
-            return Ok(row);
-        }
-        self.catch_up(caller).await;
-        models.drift_get(caller.tenant(), id).await?.ok_or_else(|| ApiError::not_found("drift", id))
+        let models = self.models();
+        self.find(caller, "drift", id, || models.drift_get(caller.tenant(), id)).await
     }
 }
 
@@ -87,8 +76,7 @@ async fn drift_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     Ok(read(&app.drift_find(&caller, id).await?, &position))
 }
 
@@ -97,17 +85,12 @@ async fn drift_get(
     responses((status = 200, body = ref("#/components/schemas/DriftRow")), (status = 404), (status = 409)))]
 async fn drift_accept(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let row = app.drift_find(&caller, id).await?;
+    let row = app.drift_find(&edit.caller, id).await?;
     let feed = FeedId::of(ConnectionId(row.connection_id), &row.stream);
     let resolve = StreamSchemaCommand::ResolveDrift { drift_id: DriftId(id), status: DriftStatus::Accepted };
-    let context = command.context(&caller);
-    let outcome = app.platform.commands.execute::<StreamSchema>(&context, feed.0, resolve).await?;
-    app.settle(&caller, &outcome, READ_MODELS).await;
-    let row = app.drift_find(&caller, id).await?;
-    Ok(written(&app, StatusCode::OK, &row, &outcome))
+    let outcome = app.platform.commands.execute::<StreamSchema>(&edit.context, feed.0, resolve).await?;
+    app.changed(&edit.caller, &outcome, app.drift_find(&edit.caller, id)).await
 }

@@ -54,7 +54,7 @@ async fn view_export(
     let as_of = app.as_of(&caller, query.as_of.as_deref()).await?;
     let position = app.shown(&caller, VIEWS);
     let sort = sorts(query.sort.as_deref().unwrap_or_default())?;
-    let bytes = app.platform.projections.dcl().export(caller.tenant(), &entity, format, &sort, as_of).await?;
+    let bytes = app.views().export(caller.tenant(), &entity, format, &sort, as_of).await?;
     let mut response = with_position(Body::from_stream(bytes).into_response(), &position);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));

@@ -207,11 +207,6 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// It may be a repetition.
-    pub(super) const fn is_keyed(&self) -> bool {
-        self.keyed.is_some()
-    }
-
     pub(super) fn context(&self, caller: &Caller) -> CommandContext {
         match &self.keyed {
             Some(keyed) => caller.0.context(keyed.command_id, Some(keyed.request_hash.clone())),
@@ -225,6 +220,26 @@ impl FromRequestParts<App> for Command {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
         Ok(Self { keyed: parts.extensions.get::<Keyed>().cloned() })
+    }
+}
+
+/// A change asked for by someone who may edit: who asks, and what its command is known by.
+#[derive(Debug)]
+pub(super) struct Edit {
+    pub(super) caller: Caller,
+    pub(super) context: CommandContext,
+    /// It may be a repetition.
+    pub(super) is_keyed: bool,
+}
+
+impl FromRequestParts<App> for Edit {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let caller = <Caller as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        caller.may_edit()?;
+        let Ok(command) = Command::from_request_parts(parts, app).await;
+        Ok(Self { context: command.context(&caller), is_keyed: command.keyed.is_some(), caller })
     }
 }
 

@@ -22,8 +22,7 @@ async fn graph_get(
     caller: Caller,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
-    let graph = app.platform.projections.dcl().graph(caller.tenant()).await?;
+    let position = app.reading(&caller, query.min_position.as_deref(), VIEWS).await?;
+    let graph = app.views().graph(caller.tenant()).await?;
     Ok(read(&graph, &position))
 }

@@ -4,7 +4,7 @@ use super::{
     extract::Query,
     identity::Caller,
     problem::ApiError,
-    respond::{READ_MODELS, limit, list, read},
+    respond::{ListQuery, READ_MODELS, list, read},
     state::App,
 };
 use autonomos_domain::envelope::{AggregateKey, Hash, Position};
@@ -12,10 +12,7 @@ use autonomos_log::{
     codec,
     port::{EventLog, Filter, ReadLimit, StoredCommit},
 };
-use autonomos_projections::read_models::{
-    query::ActivityFilter,
-    rows::{ActivityRow, PageRequest},
-};
+use autonomos_projections::read_models::{query::ActivityFilter, rows::ActivityRow};
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -52,9 +49,6 @@ struct HistoryQuery {
     to: Option<DateTime<Utc>>,
     /// `asc`: oldest first; else newest first.
     order: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,12 +63,13 @@ struct HistoryView {
 }
 
 /// Who did what, when, and why.
-#[utoipa::path(get, path = "/history", tag = "history", params(HistoryQuery),
+#[utoipa::path(get, path = "/history", tag = "history", params(HistoryQuery, ListQuery),
     responses((status = 200, description = "`[{position, type, aggregate_type, aggregate_id, version, recorded_at, actor, payload, summary, correlation_id, causation_id}]`")))]
 async fn history_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<HistoryQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     let split = |types: &str| {
         types.split(',').map(|kind| kind.trim().to_owned()).filter(|kind| !kind.is_empty()).collect()
@@ -88,8 +83,7 @@ async fn history_list(
         Some("asc") => true,
         Some(_) => return Err(ApiError::invalid("?order", "`asc` or `desc` is expected")),
     };
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
     let filter = ActivityFilter {
         aggregate_type: query.aggregate_type,
         aggregate_id: query.aggregate_id,
@@ -100,9 +94,7 @@ async fn history_list(
         to: query.to,
         ascending,
     };
-    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let rows =
-        app.platform.projections.read_models().activity_list(caller.tenant(), &filter, &request).await?;
+    let rows = app.models().activity_list(caller.tenant(), &filter, &request).await?;
     let data = rows.data.into_iter().map(|mut row| HistoryView {
         position: app.token_at(row.position, row.event_index),
         kind: row.event_type.clone(),

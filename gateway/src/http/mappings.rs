@@ -1,10 +1,10 @@
 //! Mappings: how a stream's columns become an entity's fields, and a person's corrections.
 
 use super::{
-    extract::{Body, Command, Path, Query, invalid_fields},
+    extract::{Body, Edit, Path, Query, invalid_fields},
     identity::Caller,
     problem::{ApiError, FieldProblem},
-    respond::{READ_MODELS, ReadQuery, list, read, written},
+    respond::{READ_MODELS, ReadQuery, limit, list, read, written},
     state::App,
 };
 use autonomos_domain::{
@@ -51,12 +51,11 @@ async fn mapping_list(
     caller: Caller,
     Query(query): Query<MappingsQuery>,
 ) -> Result<Response, ApiError> {
-    super::respond::limit(query.limit)?;
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    limit(query.limit)?;
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     let filter =
         MappingFilter { connection_id: query.connection_id, stream: query.stream, entity: query.entity };
-    let rows = app.platform.projections.read_models().mapping_list(caller.tenant(), &filter).await?;
+    let rows = app.models().mapping_list(caller.tenant(), &filter).await?;
     Ok(list(rows, None, position))
 }
 
@@ -69,9 +68,8 @@ async fn mapping_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let row = app.platform.projections.read_models().mapping_get(caller.tenant(), id).await?;
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let row = app.models().mapping_get(caller.tenant(), id).await?;
     Ok(read(&row.ok_or_else(|| ApiError::not_found("mapping", id))?, &position))
 }
 
@@ -84,9 +82,8 @@ async fn mapping_version_list(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let rows = app.platform.projections.read_models().mapping_version_list(caller.tenant(), id).await?;
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
+    let rows = app.models().mapping_version_list(caller.tenant(), id).await?;
     if rows.is_empty() {
         return Err(ApiError::not_found("mapping", id));
     }
@@ -251,13 +248,11 @@ fn short(text: &str) -> String {
     responses((status = 200, body = ref("#/components/schemas/MappingRow")), (status = 404), (status = 409), (status = 422)))]
 async fn mapping_revise(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     Body(body): Body<MappingEdit>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let editing = app.mapping_editing(&caller, id).await?;
+    let editing = app.mapping_editing(&edit.caller, id).await?;
     if let Some(version) = body.version
         && version != editing.mapping.version
         && editing.mapping.bindings[&editing.schema_version].mapping_version != version
@@ -266,13 +261,13 @@ async fn mapping_revise(
             format!("made from version `{version}`, but `{}` is the newest", editing.mapping.version);
         return Err(ApiError::new(StatusCode::CONFLICT, "AOS-0519", message));
     }
-    let content = app.mapping_checked(&caller, &editing, body, "").await?;
+    let content = app.mapping_checked(&edit.caller, &editing, body, "").await?;
     let also_for = editing.also_for(&content);
     let revise =
         MappingCommand::ReviseMapping { content, schema_version: Some(editing.schema_version), also_for };
-    let context = command.context(&caller);
-    let outcome = app.platform.commands.execute::<Mapping>(&context, id, revise).await.map_err(outside)?;
-    let after = app.platform.commands.load::<Mapping>(caller.tenant(), id).await?.state;
+    let outcome =
+        app.platform.commands.execute::<Mapping>(&edit.context, id, revise).await.map_err(outside)?;
+    let after = app.platform.commands.load::<Mapping>(edit.caller.tenant(), id).await?.state;
     Ok(written(&app, StatusCode::OK, &shown(id, &after, editing.schema_version), &outcome))
 }
 

@@ -1,11 +1,10 @@
 //! Entity resolution: which records are one, why, and what people decided otherwise.
 
 use super::{
-    connections::done,
-    extract::{Body, Command, OptionalBody, Path, Query, bounded},
+    extract::{Body, Edit, OptionalBody, Path, Query, bounded},
     identity::Caller,
     problem::ApiError,
-    respond::{VIEWS, limit, list},
+    respond::{ListQuery, VIEWS, list, written},
     state::App,
 };
 use autonomos_commands::execute::Outcome;
@@ -13,7 +12,7 @@ use autonomos_domain::aggregates::{
     identity::{Identity, IdentityCommand},
     ontology::TenantOntology,
 };
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -32,24 +31,21 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[serde(default)]
 struct MatchesQuery {
     entity: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 /// Unified rows made of two or more source records, with the reasons.
-#[utoipa::path(get, path = "/dcl/matches", tag = "matches", params(MatchesQuery),
+#[utoipa::path(get, path = "/dcl/matches", tag = "matches", params(MatchesQuery, ListQuery),
     responses((status = 200, description = "`[{id, entity, members, links: [{left, right, reasons}]}]`")))]
 async fn match_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<MatchesQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
-    let (entity, cursor) = (query.entity.as_deref(), query.cursor.as_deref());
-    let dcl = app.platform.projections.dcl();
-    let (rows, next_cursor) = dcl.matches(caller.tenant(), entity, limit(query.limit)?, cursor).await?;
+    let (request, position) = app.listing(&caller, paging, VIEWS).await?;
+    let (entity, cursor) = (query.entity.as_deref(), request.cursor.as_deref());
+    let dcl = app.views();
+    let (rows, next_cursor) = dcl.matches(caller.tenant(), entity, request.limit, cursor).await?;
     Ok(list(rows, next_cursor, position))
 }
 
@@ -71,14 +67,12 @@ struct Merge {
     request_body = Merge, responses((status = 200, description = "`{id, merged_with}`"), (status = 404), (status = 422)))]
 async fn match_merge(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     Body(body): Body<Merge>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     bounded("/entity", &body.entity, 200)?;
-    let tenant = caller.tenant();
+    let tenant = edit.caller.tenant();
     let ontology = app.platform.commands.load::<TenantOntology>(tenant, tenant.0).await?.state.in_force();
     let entity = ontology
         .entity(&body.entity)
@@ -87,14 +81,18 @@ async fn match_merge(
         .clone();
     // A row's id is the id of the record it began with.
     for row in [id, body.with] {
-        let found = app.platform.projections.dcl().row(tenant, &entity, row, None).await?;
+        let found = app.views().row(tenant, &entity, row, None).await?;
         found.ok_or_else(|| ApiError::not_found("row", row))?;
     }
-    let context = command.context(&caller);
     let merge = IdentityCommand::MergeRecords { entity: entity.clone(), left: id, right: body.with };
-    let aggregate = identity_id(&caller, &entity);
-    let outcome = app.platform.commands.execute::<Identity>(&context, aggregate, merge).await?;
-    Ok(done(&app, &json!({ "id": id, "entity": entity, "merged_with": body.with }), &outcome))
+    let aggregate = identity_id(&edit.caller, &entity);
+    let outcome = app.platform.commands.execute::<Identity>(&edit.context, aggregate, merge).await?;
+    Ok(written(
+        &app,
+        StatusCode::OK,
+        &json!({ "id": id, "entity": entity, "merged_with": body.with }),
+        &outcome,
+    ))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -110,13 +108,11 @@ struct Unmerge {
     request_body = Option<Unmerge>, responses((status = 200, description = "`{id, record_id, unmerged_from}`"), (status = 404), (status = 422)))]
 async fn match_unmerge(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     OptionalBody(body): OptionalBody<Unmerge>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let found = app.platform.projections.dcl().match_get(caller.tenant(), id).await?;
+    let found = app.views().match_get(edit.caller.tenant(), id).await?;
     let found = found.ok_or_else(|| ApiError::not_found("match", id))?;
     let record = match body.record_id {
         Some(record) if found.members.iter().any(|member| member.record_id == record) => record,
@@ -128,20 +124,19 @@ async fn match_unmerge(
             _ => return Err(ApiError::invalid("/record_id", "the row has more than two records: say which")),
         },
     };
-    let context = command.context(&caller);
-    let aggregate = identity_id(&caller, &found.entity);
+    let aggregate = identity_id(&edit.caller, &found.entity);
     let others: Vec<Uuid> =
         found.members.iter().map(|member| member.record_id).filter(|member| *member != record).collect();
     let mut last = Outcome { position: None, version: 0, replayed: false };
     for other in &others {
         let unmerge =
             IdentityCommand::UnmergeRecords { entity: found.entity.clone(), left: record, right: *other };
-        let step = context.step(&other.to_string());
+        let step = edit.context.step(&other.to_string());
         let outcome = app.platform.commands.execute::<Identity>(&step, aggregate, unmerge).await?;
         if outcome.position.is_some() {
             last = outcome;
         }
     }
     let body = json!({ "id": id, "entity": found.entity, "record_id": record, "unmerged_from": others });
-    Ok(done(&app, &body, &last))
+    Ok(written(&app, StatusCode::OK, &body, &last))
 }

@@ -2,20 +2,23 @@
 //! admins of its first organisation.
 
 use super::{
-    connections::done,
     extract::{OptionalBody, Path},
     identity::Caller,
     problem::ApiError,
     respond::{READ_MODELS, list},
     state::App,
 };
-use autonomos_commands::execute::Outcome;
 use autonomos_domain::ids::TenantId;
 use autonomos_projections::runtime::ProjectionState;
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::OnceLock;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -82,12 +85,8 @@ async fn projection_list(State(app): State<App>, caller: Caller) -> Result<Respo
     Ok(list(shown.collect(), None, position))
 }
 
-fn accepted(app: &App, name: &str, status: &str) -> Response {
-    let nothing = Outcome { position: None, version: 0, replayed: false };
-    let body: Value = json!({ "name": name, "status": status });
-    let mut response = done(app, &body, &nothing);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response
+fn accepted(name: &str, status: &str) -> Response {
+    (StatusCode::ACCEPTED, Json(json!({ "name": name, "status": status }))).into_response()
 }
 
 /// Builds a projection anew beside the live one and swaps it in.
@@ -100,7 +99,7 @@ async fn projection_rebuild(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.rebuild(&name)?;
-    Ok(accepted(&app, &name, "rebuilding"))
+    Ok(accepted(&name, "rebuilding"))
 }
 
 /// Lets a projection stand still.
@@ -113,7 +112,7 @@ async fn projection_pause(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.pause(&name).await?;
-    Ok(accepted(&app, &name, "paused"))
+    Ok(accepted(&name, "paused"))
 }
 
 /// Lets a projection go on.
@@ -126,7 +125,7 @@ async fn projection_resume(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.resume(&name).await?;
-    Ok(accepted(&app, &name, "resumed"))
+    Ok(accepted(&name, "resumed"))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -150,5 +149,5 @@ async fn projection_skip(
     app.must_be_operator(&caller).await?;
     let tenant = body.tenant_id.map_or(caller.tenant(), TenantId);
     app.platform.projections.skip(&name, tenant).await?;
-    Ok(accepted(&app, &name, "skipped"))
+    Ok(accepted(&name, "skipped"))
 }

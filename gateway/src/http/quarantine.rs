@@ -5,7 +5,7 @@ use super::{
     extract::Query,
     identity::Caller,
     problem::ApiError,
-    respond::{VIEWS, limit, listed},
+    respond::{ListQuery, VIEWS, listed},
     state::App,
 };
 use autonomos_domain::envelope::Position;
@@ -29,9 +29,6 @@ struct QuarantineQuery {
     stream: Option<String>,
     /// The reason's code.
     code: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,24 +40,24 @@ struct QuarantineView {
 }
 
 /// What did not fit, and why.
-#[utoipa::path(get, path = "/aam/quarantine", tag = "drift", params(QuarantineQuery),
+#[utoipa::path(get, path = "/aam/quarantine", tag = "drift", params(QuarantineQuery, ListQuery),
     responses((status = 200, description = "cells and rows with their reasons")))]
 async fn quarantine_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<QuarantineQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
+    let (request, position) = app.listing(&caller, paging, VIEWS).await?;
     let filter = QuarantineFilter {
         entity: query.entity,
         connection_id: query.connection_id,
         stream: query.stream,
         code: query.code,
-        limit: limit(query.limit)?,
-        cursor: query.cursor,
+        limit: request.limit,
+        cursor: request.cursor,
     };
-    let page = app.platform.projections.dcl().quarantine(caller.tenant(), &filter).await?;
+    let page = app.views().quarantine(caller.tenant(), &filter).await?;
     let rows = page
         .data
         .into_iter()

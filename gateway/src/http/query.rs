@@ -52,9 +52,8 @@ async fn query_run(
     Body(body): Body<QueryRequest>,
 ) -> Result<Response, ApiError> {
     bounded("/sql", &body.sql, SQL_BYTES)?;
-    app.wait(&caller, body.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
-    let dcl = app.platform.projections.dcl();
+    let position = app.reading(&caller, body.min_position.as_deref(), VIEWS).await?;
+    let dcl = app.views();
     let answer = dcl.query(caller.tenant(), &body.sql, QueryLimits::default()).await?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains(ARROW) {

@@ -1,11 +1,11 @@
 //! Repairs: proposals for drifted mappings, and what people decide about them.
 
 use super::{
-    extract::{Command, OptionalBody, Path, Query},
+    extract::{Edit, OptionalBody, Path, Query},
     identity::Caller,
     mappings::{MappingEdit, outside},
     problem::ApiError,
-    respond::{READ_MODELS, ReadQuery, limit, list, read, written},
+    respond::{ListQuery, READ_MODELS, ReadQuery, list, read},
     state::App,
 };
 use autonomos_domain::{
@@ -15,11 +15,8 @@ use autonomos_domain::{
     ids::{RepairId, UserId},
     mapping::{Evidence, MappingContent},
 };
-use autonomos_projections::read_models::{
-    query::RepairFilter,
-    rows::{PageRequest, RepairRow},
-};
-use axum::{extract::State, http::StatusCode, response::Response};
+use autonomos_projections::read_models::{query::RepairFilter, rows::RepairRow};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,7 +78,7 @@ struct AnsweredDrift {
 
 impl App {
     async fn repair_shown(&self, caller: &Caller, row: RepairRow) -> Result<RepairView, ApiError> {
-        let models = self.platform.projections.read_models();
+        let models = self.models();
         let mut drifts = Vec::with_capacity(row.drift_ids.len());
         for id in &row.drift_ids {
             if let Some(drift) = models.drift_get(caller.tenant(), *id).await? {
@@ -117,36 +114,27 @@ impl App {
     }
 
     async fn repair_find(&self, caller: &Caller, id: Uuid) -> Result<RepairRow, ApiError> {
-        let models = self.platform.projections.read_models();
-        if let Some(row) = models.repair_get(caller.tenant(), id).await? {
-            return Ok(row);
-        }
-        self.catch_up(caller).await;
-        models.repair_get(caller.tenant(), id).await?.ok_or_else(|| ApiError::not_found("repair", id))
+        let models = self.models();
+        self.find(caller, "repair", id, || models.repair_get(caller.tenant(), id)).await
     }
 
     /// Carries a decision out and answers with the repair as it became.
     async fn repair_decide(
         &self,
-        caller: &Caller,
-        command: &Command,
+        edit: &Edit,
         row: RepairRow,
         decision: MappingCommand,
         becomes: RepairStatus,
     ) -> Result<Response, ApiError> {
-        let context = command.context(caller);
-        let outcome = self
-            .platform
-            .commands
-            .execute::<Mapping>(&context, row.mapping_id, decision)
-            .await
-            .map_err(outside)?;
-        self.settle(caller, &outcome, READ_MODELS).await;
-        let mut row = self.repair_find(caller, row.id).await?;
-        // Even where the projection lags, the decision stands.
-        row.status = becomes;
-        let view = self.repair_shown(caller, row).await?;
-        Ok(written(self, StatusCode::OK, &view, &outcome))
+        let (commands, mapping) = (&self.platform.commands, row.mapping_id);
+        let decided = commands.execute::<Mapping>(&edit.context, mapping, decision).await;
+        let outcome = decided.map_err(outside)?;
+        let view = async {
+            let row = self.repair_find(&edit.caller, row.id).await?;
+            // Even where the projection lags, the decision stands.
+            self.repair_shown(&edit.caller, RepairRow { status: becomes, ..row }).await
+        };
+        self.changed(&edit.caller, &outcome, view).await
     }
 }
 
@@ -167,25 +155,21 @@ struct RepairsQuery {
     /// `auto_applied`, `pending_review`, `held`, `approved`, `rejected`, `rolled_back` or `expired`.
     #[param(value_type = Option<String>)]
     status: Option<RepairStatus>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 /// Proposals, newest first.
-#[utoipa::path(get, path = "/aam/repairs", tag = "repairs", params(RepairsQuery),
+#[utoipa::path(get, path = "/aam/repairs", tag = "repairs", params(RepairsQuery, ListQuery),
     responses((status = 200, body = ref("#/list/RepairView"))))]
 async fn repair_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<RepairsQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
     let filter =
         RepairFilter { connection_id: query.connection_id, stream: query.stream, status: query.status };
-    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let rows = app.platform.projections.read_models().repair_list(caller.tenant(), &filter, &request).await?;
+    let rows = app.models().repair_list(caller.tenant(), &filter, &request).await?;
     let mut data = Vec::with_capacity(rows.data.len());
     for row in rows.data {
         data.push(app.repair_shown(&caller, row).await?);
@@ -202,8 +186,7 @@ async fn repair_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     let row = app.repair_find(&caller, id).await?;
     Ok(read(&app.repair_shown(&caller, row).await?, &position))
 }
@@ -222,22 +205,21 @@ struct Approval {
     responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409), (status = 422)))]
 async fn repair_approve(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
     OptionalBody(body): OptionalBody<Approval>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let row = app.repair_find(&caller, id).await?;
+    let row = app.repair_find(&edit.caller, id).await?;
     let edited = match body.mapping {
-        Some(edit) => {
-            let editing = app.mapping_editing(&caller, row.mapping_id).await?;
-            Some(app.mapping_checked(&caller, &editing, edit, "/mapping").await?)
+        Some(mapping) => {
+            let editing = app.mapping_editing(&edit.caller, row.mapping_id).await?;
+            Some(app.mapping_checked(&edit.caller, &editing, mapping, "/mapping").await?)
         }
         None => None,
     };
-    let decision = MappingCommand::ApproveRepair { repair_id: RepairId(id), edited, by: decider(&caller) };
-    app.repair_decide(&caller, &command, row, decision, RepairStatus::Approved).await
+    let decision =
+        MappingCommand::ApproveRepair { repair_id: RepairId(id), edited, by: decider(&edit.caller) };
+    app.repair_decide(&edit, row, decision, RepairStatus::Approved).await
 }
 
 /// Refuses a proposal; what waits for it goes on waiting.
@@ -245,14 +227,12 @@ async fn repair_approve(
     responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409)))]
 async fn repair_reject(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let row = app.repair_find(&caller, id).await?;
-    let decision = MappingCommand::RejectRepair { repair_id: RepairId(id), by: decider(&caller) };
-    app.repair_decide(&caller, &command, row, decision, RepairStatus::Rejected).await
+    let row = app.repair_find(&edit.caller, id).await?;
+    let decision = MappingCommand::RejectRepair { repair_id: RepairId(id), by: decider(&edit.caller) };
+    app.repair_decide(&edit, row, decision, RepairStatus::Rejected).await
 }
 
 /// Takes an applied repair back: the mapping before it is in force again, its fields are held.
@@ -260,12 +240,10 @@ async fn repair_reject(
     responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409)))]
 async fn repair_roll_back(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let row = app.repair_find(&caller, id).await?;
-    let decision = MappingCommand::RollBackRepair { repair_id: RepairId(id), by: decider(&caller) };
-    app.repair_decide(&caller, &command, row, decision, RepairStatus::RolledBack).await
+    let row = app.repair_find(&edit.caller, id).await?;
+    let decision = MappingCommand::RollBackRepair { repair_id: RepairId(id), by: decider(&edit.caller) };
+    app.repair_decide(&edit, row, decision, RepairStatus::RolledBack).await
 }

@@ -4,7 +4,15 @@ use super::{identity::Caller, problem::ApiError, state::App};
 use autonomos_commands::execute::Outcome;
 use autonomos_domain::envelope::Position;
 use autonomos_log::token::{PositionToken, TokenError};
-use autonomos_projections::{ProjectionError, read_models::rows::Page, runtime};
+use autonomos_projections::{
+    ProjectionError,
+    dcl::read::DclReads,
+    read_models::{
+        query::ReadModels,
+        rows::{Page, PageRequest},
+    },
+    runtime,
+};
 use axum::{
     Json,
     http::{HeaderName, HeaderValue, StatusCode},
@@ -13,6 +21,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 /// Longest wait for a read that asked for a position.
 const WAIT: Duration = Duration::from_secs(5);
@@ -63,6 +72,67 @@ impl App {
             .wait_for(caller.tenant(), wanted.position, projectors, WAIT)
             .await
             .map_err(ApiError::from)
+    }
+
+    /// What most reads begin with: waits for the position that was asked for, and says where the
+    /// projectors stand before they are read, so that the answer shows at least that.
+    pub(crate) async fn reading(
+        &self,
+        caller: &Caller,
+        min_position: Option<&str>,
+        projectors: &[&str],
+    ) -> Result<String, ApiError> {
+        self.wait(caller, min_position, projectors).await?;
+        Ok(self.shown(caller, projectors))
+    }
+
+    /// What every list begins with: which page is asked for, and where its answer stands.
+    pub(super) async fn listing(
+        &self,
+        caller: &Caller,
+        query: ListQuery,
+        projectors: &[&str],
+    ) -> Result<(PageRequest, String), ApiError> {
+        let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
+        let position = self.reading(caller, query.min_position.as_deref(), projectors).await?;
+        Ok((request, position))
+    }
+
+    /// One row by its id. One that the read models do not know may be on its way to them.
+    pub(super) async fn find<T, F>(
+        &self,
+        caller: &Caller,
+        what: &str,
+        id: Uuid,
+        get: impl Fn() -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<Option<T>, ProjectionError>>,
+    {
+        if let Some(row) = get().await? {
+            return Ok(row);
+        }
+        self.catch_up(caller).await;
+        get().await?.ok_or_else(|| ApiError::not_found(what, id))
+    }
+
+    /// Answers a write with what it changed, as it is shown once the write is.
+    pub(super) async fn changed<T: Serialize>(
+        &self,
+        caller: &Caller,
+        outcome: &Outcome,
+        row: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<Response, ApiError> {
+        self.settle(caller, outcome, READ_MODELS).await;
+        Ok(written(self, StatusCode::OK, &row.await?, outcome))
+    }
+
+    pub(super) fn models(&self) -> ReadModels {
+        self.platform.projections.read_models()
+    }
+
+    pub(super) fn views(&self) -> DclReads {
+        self.platform.projections.dcl()
     }
 
     /// Waits, as long as a read would, until what was just written is shown. It was written in any
@@ -124,15 +194,6 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     }
 }
 
-impl ListQuery {
-    pub(super) fn page(&self) -> Result<autonomos_projections::read_models::rows::PageRequest, ApiError> {
-        Ok(autonomos_projections::read_models::rows::PageRequest {
-            limit: limit(self.limit)?,
-            cursor: self.cursor.clone(),
-        })
-    }
-}
-
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Meta {
     /// Absent on the last page.
@@ -186,14 +247,28 @@ pub(super) fn with_position(mut response: Response, position: &str) -> Response 
 
 /// The answer to a write: where it stands, and whether it is a repetition.
 pub(super) fn written<T: Serialize>(app: &App, status: StatusCode, body: &T, outcome: &Outcome) -> Response {
-    let mut response = (status, Json(body)).into_response();
-    if let Some(position) = outcome.position {
-        response = with_position(response, &app.token(position));
-    }
+    acknowledged(app, (status, Json(body)).into_response(), outcome)
+}
+
+/// 204 to a write, likewise.
+pub(super) fn no_content(app: &App, outcome: &Outcome) -> Response {
+    acknowledged(app, StatusCode::NO_CONTENT.into_response(), outcome)
+}
+
+fn acknowledged(app: &App, response: Response, outcome: &Outcome) -> Response {
+    let mut response = positioned(app, response, outcome.position);
     if outcome.replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// An answer with where the write behind it stands, if it changed anything.
+pub(super) fn positioned(app: &App, response: Response, position: Option<Position>) -> Response {
+    match position {
+        Some(position) => with_position(response, &app.token(position)),
+        None => response,
+    }
 }
 
 impl From<ProjectionError> for ApiError {

@@ -4,12 +4,12 @@ use super::{
     extract::{Path, Query},
     identity::Caller,
     problem::ApiError,
-    respond::{BOTH, ReadQuery, limit, list, read},
+    respond::{BOTH, ListQuery, ReadQuery, list, read},
     state::App,
 };
 use autonomos_projections::read_models::{
     query::SyncFilter,
-    rows::{PageRequest, SyncRow, SyncStatus},
+    rows::{SyncRow, SyncStatus},
 };
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
@@ -29,25 +29,20 @@ struct SyncsQuery {
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     #[param(value_type = Option<String>)]
     status: Option<SyncStatus>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 /// Syncs, newest first.
-#[utoipa::path(get, path = "/aam/syncs", tag = "syncs", params(SyncsQuery),
+#[utoipa::path(get, path = "/aam/syncs", tag = "syncs", params(SyncsQuery, ListQuery),
     responses((status = 200, body = ref("#/list/SyncRow"))))]
 async fn sync_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<SyncsQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), BOTH).await?;
-    let position = app.shown(&caller, BOTH);
+    let (request, position) = app.listing(&caller, paging, BOTH).await?;
     let filter = SyncFilter { connection_id: query.connection_id, status: query.status };
-    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let mut rows =
-        app.platform.projections.read_models().sync_list(caller.tenant(), &filter, &request).await?;
+    let mut rows = app.models().sync_list(caller.tenant(), &filter, &request).await?;
     for row in &mut rows.data {
         app.count(&caller, row).await?;
     }
@@ -63,9 +58,8 @@ async fn sync_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), BOTH).await?;
-    let position = app.shown(&caller, BOTH);
-    let row = app.platform.projections.read_models().sync_get(caller.tenant(), id).await?;
+    let position = app.reading(&caller, query.min_position.as_deref(), BOTH).await?;
+    let row = app.models().sync_get(caller.tenant(), id).await?;
     let mut row = row.ok_or_else(|| ApiError::not_found("sync", id))?;
     app.count(&caller, &mut row).await?;
     Ok(read(&row, &position))
@@ -82,7 +76,7 @@ impl App {
         if ranges.is_empty() {
             return Ok(());
         }
-        let counts = self.platform.projections.dcl().batch_counts(caller.tenant(), &ranges).await?;
+        let counts = self.views().batch_counts(caller.tenant(), &ranges).await?;
         for stream in &mut sync.streams {
             if let Some(counted) = counts.get(&stream.feed_id) {
                 stream.rows_canonical = counted.rows_canonical(stream.rows_read);

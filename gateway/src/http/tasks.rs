@@ -2,22 +2,19 @@
 
 use super::{
     connections::sync_start,
-    extract::{Body, Command, Path, Query},
+    extract::{Body, Edit, Path, Query},
     identity::Caller,
     problem::ApiError,
-    respond::{READ_MODELS, ReadQuery, limit, list, page, read, written},
+    respond::{ListQuery, READ_MODELS, ReadQuery, list, page, read},
     state::App,
 };
-use autonomos_commands::{execute::Outcome, sync::SYNC_ACTION};
+use autonomos_commands::sync::SYNC_ACTION;
 use autonomos_domain::{
     aggregates::task::TaskStatus,
     ids::{ConnectionId, TaskId},
 };
-use autonomos_projections::read_models::{
-    query::TaskFilter,
-    rows::{PageRequest, TaskRow},
-};
-use axum::{extract::State, http::StatusCode, response::Response};
+use autonomos_projections::read_models::{query::TaskFilter, rows::TaskRow};
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -51,11 +48,9 @@ struct SyncTask {
     responses((status = 202, description = "`{id, status, sync_id}`"), (status = 404), (status = 409), (status = 422)))]
 async fn task_create(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Body(body): Body<NewTask>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     if body.action != SYNC_ACTION {
         let shown: String = body.action.chars().take(80).collect();
         return Err(ApiError::invalid(
@@ -63,7 +58,7 @@ async fn task_create(
             format!("there is no action `{shown}`: use `{SYNC_ACTION}`"),
         ));
     }
-    sync_start(&app, &caller, &command, ConnectionId(body.payload.connection_id)).await
+    sync_start(&app, &edit, ConnectionId(body.payload.connection_id)).await
 }
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -74,41 +69,27 @@ struct TasksQuery {
     #[param(value_type = Option<String>)]
     status: Option<TaskStatus>,
     action: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-    min_position: Option<String>,
 }
 
 /// Tasks, newest first.
-#[utoipa::path(get, path = "/tasks", tag = "tasks", params(TasksQuery),
+#[utoipa::path(get, path = "/tasks", tag = "tasks", params(TasksQuery, ListQuery),
     responses((status = 200, body = ref("#/list/TaskRow"))))]
 async fn task_list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<TasksQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
     let filter = TaskFilter { status: query.status, action: query.action };
-    let request = PageRequest { limit: limit(query.limit)?, cursor: query.cursor };
-    let rows = app.platform.projections.read_models().task_list(caller.tenant(), &filter, &request).await?;
+    let rows = app.models().task_list(caller.tenant(), &filter, &request).await?;
     Ok(page(rows, position, |row| row))
 }
 
 impl App {
     async fn task_find(&self, caller: &Caller, id: Uuid) -> Result<TaskRow, ApiError> {
-        let models = self.platform.projections.read_models();
-        if let Some(row) = models.task_get(caller.tenant(), id).await? {
-            return Ok(row);
-        }
-        self.catch_up(caller).await;
-        models.task_get(caller.tenant(), id).await?.ok_or_else(|| ApiError::not_found("task", id))
-    }
-
-    async fn task_changed(&self, caller: &Caller, id: Uuid, outcome: &Outcome) -> Result<Response, ApiError> {
-        self.settle(caller, outcome, READ_MODELS).await;
-        let row = self.task_find(caller, id).await?;
-        Ok(written(self, StatusCode::OK, &row, outcome))
+        let models = self.models();
+        self.find(caller, "task", id, || models.task_get(caller.tenant(), id)).await
     }
 }
 
@@ -121,8 +102,7 @@ async fn task_get(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     Ok(read(&app.task_find(&caller, id).await?, &position))
 }
 
@@ -135,46 +115,33 @@ async fn task_log(
     Path(id): Path<Uuid>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
+    let position = app.reading(&caller, query.min_position.as_deref(), READ_MODELS).await?;
     app.task_find(&caller, id).await?;
-    let rows = app.platform.projections.read_models().task_log(caller.tenant(), id).await?;
+    let rows = app.models().task_log(caller.tenant(), id).await?;
     Ok(list(rows, None, position))
 }
 
 /// Asks for a task's end: at once if it waits, when it has stopped if it runs.
 #[utoipa::path(post, path = "/tasks/{id}/cancel", tag = "tasks", params(("id" = Uuid, Path,)),
     responses((status = 200, body = ref("#/components/schemas/TaskRow")), (status = 404), (status = 409)))]
-async fn task_cancel(
-    State(app): State<App>,
-    caller: Caller,
-    command: Command,
-    Path(id): Path<Uuid>,
-) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let outcome = app.platform.tasks.task_cancel(&command.context(&caller), TaskId(id)).await?;
-    app.task_changed(&caller, id, &outcome).await
+async fn task_cancel(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) -> Result<Response, ApiError> {
+    let outcome = app.platform.tasks.task_cancel(&edit.context, TaskId(id)).await?;
+    app.changed(&edit.caller, &outcome, app.task_find(&edit.caller, id)).await
 }
 
 /// Runs a failed, dead or cancelled task again.
 #[utoipa::path(post, path = "/tasks/{id}/retry", tag = "tasks", params(("id" = Uuid, Path,)),
     responses((status = 200, body = ref("#/components/schemas/TaskRow")), (status = 404), (status = 409)))]
-async fn task_retry(
-    State(app): State<App>,
-    caller: Caller,
-    command: Command,
-    Path(id): Path<Uuid>,
-) -> Result<Response, ApiError> {
-    caller.may_edit()?;
+async fn task_retry(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) -> Result<Response, ApiError> {
     // A sync that ended has ended: its retry is a new sync.
-    let task = app.task_find(&caller, id).await?;
+    let task = app.task_find(&edit.caller, id).await?;
     if task.action == SYNC_ACTION {
         let connection = task.payload["connection_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
         let ended = matches!(task.status, TaskStatus::Failed | TaskStatus::Dead | TaskStatus::Cancelled);
         if let Some(connection) = connection.filter(|_| ended) {
-            return sync_start(&app, &caller, &command, ConnectionId(connection)).await;
+            return sync_start(&app, &edit, ConnectionId(connection)).await;
         }
     }
-    let outcome = app.platform.tasks.task_retry(&command.context(&caller), TaskId(id)).await?;
-    app.task_changed(&caller, id, &outcome).await
+    let outcome = app.platform.tasks.task_retry(&edit.context, TaskId(id)).await?;
+    app.changed(&edit.caller, &outcome, app.task_find(&edit.caller, id)).await
 }

@@ -1,11 +1,10 @@
 //! Uploads: files that a file connection reads instead of one in a folder.
 
 use super::{
-    connections::no_content,
-    extract::{Command, Path, Query, bounded, drain},
+    extract::{Edit, Path, Query, bounded, drain},
     identity::Caller,
     problem::ApiError,
-    respond::{ListQuery, READ_MODELS, page, written},
+    respond::{ListQuery, READ_MODELS, no_content, page, written},
     state::App,
 };
 use autonomos_domain::ids::UploadId;
@@ -33,11 +32,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn upload_list(
     State(app): State<App>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    Query(paging): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), READ_MODELS).await?;
-    let position = app.shown(&caller, READ_MODELS);
-    let rows = app.platform.projections.read_models().upload_list(caller.tenant(), &query.page()?).await?;
+    let (request, position) = app.listing(&caller, paging, READ_MODELS).await?;
+    let rows = app.models().upload_list(caller.tenant(), &request).await?;
     Ok(page(rows, position, |row| row))
 }
 
@@ -55,13 +53,11 @@ struct UploadQuery {
               (status = 413, description = "larger than an upload, or all uploads, may be"), (status = 422)))]
 async fn upload_create(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Query(query): Query<UploadQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
     bounded("?filename", &query.filename, FILE_NAME_BYTES)?;
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -71,9 +67,8 @@ async fn upload_create(
         drain(&mut content).await;
         return Err(autonomos_commands::error::CommandError::UploadTooLarge { limit }.into());
     }
-    let context = command.context(&caller);
     let chunks = content.by_ref().map_err(|error| error.to_string());
-    let stored = app.platform.uploads.upload_store(&context, &query.filename, chunks).await;
+    let stored = app.platform.uploads.upload_store(&edit.context, &query.filename, chunks).await;
     if stored.is_err() {
         drain(&mut content).await;
     }
@@ -91,11 +86,9 @@ async fn upload_create(
     responses((status = 204), (status = 404)))]
 async fn upload_remove(
     State(app): State<App>,
-    caller: Caller,
-    command: Command,
+    edit: Edit,
     Path(id): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    caller.may_edit()?;
-    let outcome = app.platform.uploads.upload_remove(&command.context(&caller), UploadId(id)).await?;
+    let outcome = app.platform.uploads.upload_remove(&edit.context, UploadId(id)).await?;
     Ok(no_content(&app, &outcome))
 }

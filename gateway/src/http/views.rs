@@ -53,12 +53,11 @@ async fn view_list(
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
     use autonomos_domain::aggregates::ontology::TenantOntology;
-    app.wait(&caller, query.min_position.as_deref(), BOTH).await?;
-    let position = app.shown(&caller, BOTH);
+    let position = app.reading(&caller, query.min_position.as_deref(), BOTH).await?;
     let tenant = caller.tenant();
     let ontology = app.platform.commands.load::<TenantOntology>(tenant, tenant.0).await?.state.in_force();
-    let streams = app.platform.projections.read_models().stream_list(tenant, None).await?;
-    let summaries = app.platform.projections.dcl().entities(tenant).await?;
+    let streams = app.models().stream_list(tenant, None).await?;
+    let summaries = app.views().entities(tenant).await?;
     let views = summaries.into_iter().map(|summary| {
         let feeding = streams.iter().filter(|stream| !stream.closed && stream.rows > 0);
         let sources: BTreeSet<Uuid> = feeding
@@ -213,7 +212,7 @@ async fn row_list(
         as_of,
         count: parameters.count,
     };
-    let page = app.platform.projections.dcl().rows(caller.tenant(), &entity, &query).await?;
+    let page = app.views().rows(caller.tenant(), &entity, &query).await?;
     Ok(listed(page.data, page.next_cursor, position, page.total))
 }
 
@@ -239,7 +238,7 @@ async fn row_get(
     app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
     let as_of = app.as_of(&caller, query.as_of.as_deref()).await?;
     let position = app.shown(&caller, VIEWS);
-    let row = app.platform.projections.dcl().row(caller.tenant(), &entity, id, as_of).await?;
+    let row = app.views().row(caller.tenant(), &entity, id, as_of).await?;
     Ok(read(&row.ok_or_else(|| ApiError::not_found("row", id))?, &position))
 }
 
@@ -262,9 +261,8 @@ async fn row_lineage(
     Path((entity, id)): Path<(String, Uuid)>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
-    let lineage = app.platform.projections.dcl().lineage(caller.tenant(), &entity, id).await?;
+    let position = app.reading(&caller, query.min_position.as_deref(), VIEWS).await?;
+    let lineage = app.views().lineage(caller.tenant(), &entity, id).await?;
     let lineage = lineage.ok_or_else(|| ApiError::not_found("row", id))?;
     let fields = lineage.fields.into_iter().map(|lineage| {
         let batch = app.token(Position { cell: 0, sequence: lineage.sequence });
@@ -302,8 +300,7 @@ async fn change_list(
     Path(entity): Path<String>,
     Query(query): Query<ChangesQuery>,
 ) -> Result<Response, ApiError> {
-    app.wait(&caller, query.min_position.as_deref(), VIEWS).await?;
-    let position = app.shown(&caller, VIEWS);
+    let position = app.reading(&caller, query.min_position.as_deref(), VIEWS).await?;
     let after = match query.from.as_deref().filter(|from| !from.is_empty()) {
         Some(from) => {
             let token = app.position("from", from)?;
@@ -311,7 +308,7 @@ async fn change_list(
         }
         None => (0, 0),
     };
-    let dcl = app.platform.projections.dcl();
+    let dcl = app.views();
     let page = dcl.changes(caller.tenant(), &entity, after, limit(query.limit)?).await?;
     let at = |sequence, index| app.token_at(Position { cell: 0, sequence }, index);
     let data: Vec<ChangeView> = page
