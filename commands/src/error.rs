@@ -53,6 +53,9 @@ pub enum CommandError {
     Refused(#[from] domain::Error),
     #[error("the idempotency key was used before with another request")]
     IdempotencyMismatch,
+    /// A repetition whose first answer carried a secret.
+    #[error("{what} `{id}` was made by this request before: its secret was shown then and is not kept")]
+    ShownOnce { what: &'static str, id: String },
     #[error("aggregate `{key}` changed {tries} times while this command was decided")]
     Contended { key: AggregateKey, tries: u32 },
     #[error("too many commands wait for aggregate `{key}`")]
@@ -120,6 +123,7 @@ impl CommandError {
         match self {
             Self::Refused(inner) => inner.code(),
             Self::IdempotencyMismatch => "AOS-0301",
+            Self::ShownOnce { .. } => "AOS-0306",
             Self::Contended { .. } => "AOS-0302",
             Self::Busy { .. } => "AOS-0303",
             Self::Fenced { .. } => "AOS-0304",
@@ -163,6 +167,7 @@ impl CommandError {
             Self::Fenced { .. }
             | Self::FeedClosed { .. }
             | Self::EmailTaken
+            | Self::ShownOnce { .. }
             | Self::LastOwner
             | Self::NameTaken { .. } => Kind::Conflict,
             Self::Append(AppendError::Conflict { .. }) => Kind::Conflict,

@@ -232,6 +232,20 @@ async fn requests_that_are_wrong_are_refused_with_a_code() {
     assert_eq!(refusal(&three), (422, "AOS-0301".to_owned()));
     assert!(one.headers.contains_key("ratelimit-limit") && one.headers.contains_key("ratelimit-remaining"));
 
+    // An answer that carries a secret is not given again, and no second key is made either.
+    let api_key = async |name: &str| {
+        let request = bench.client.request(Method::POST, "/api-keys").header("idempotency-key", "k3");
+        let body = json!({ "name": name, "role": "viewer" });
+        bench.client.try_send(request.json(&body)).await.expect("an answer")
+    };
+    let (first, again, other) = (api_key("ci").await, api_key("ci").await, api_key("cd").await);
+    assert_eq!(first.status, 201, "{}", first.body);
+    assert_eq!(refusal(&again), (409, "AOS-0306".to_owned()));
+    assert_eq!(refusal(&other), (422, "AOS-0301".to_owned()));
+    let shown = first.position().expect("a position");
+    let keys = bench.client.get(&format!("/api-keys?min_position={shown}")).await.expect(200);
+    assert_eq!(keys["data"].as_array().map(Vec::len), Some(1), "{keys}");
+
     let file = async |content: &'static str| {
         let request =
             bench.client.request(Method::POST, "/uploads?filename=keyed.csv").header("idempotency-key", "k2");

@@ -28,7 +28,8 @@ pub struct NewApiKey {
 }
 
 impl AuthService {
-    /// Makes a key with a role of at most its maker's.
+    /// Makes a key with a role of at most its maker's. Its id follows from the command's: the same
+    /// request again makes no other key, and cannot show the first one's text either.
     pub async fn api_key_create(
         &self,
         identity: &Identity,
@@ -68,8 +69,7 @@ impl AuthService {
         };
         let outcome = self.inner.commands.create::<ApiKey>(context, id.0, command).await?;
         if outcome.replayed {
-            // The first answer's secret is gone: it cannot be given again.
-            return Err(CommandError::IdempotencyMismatch);
+            return Err(CommandError::ShownOnce { what: "API key", id: id.to_string() });
         }
         Ok(NewApiKey { id, key, prefix, position: outcome.position })
     }

@@ -275,7 +275,8 @@ struct NewKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes a key; its text is in this answer and nowhere else.
+/// Makes a key; its text is in this answer and nowhere else. The same `Idempotency-Key` makes no
+/// second one: it answers 409 with the first one's id.
 #[utoipa::path(post, path = "/api-keys", tag = "auth", request_body = NewKey,
     responses((status = 201, description = "the key, shown once")))]
 async fn api_key_create(

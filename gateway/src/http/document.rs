@@ -1,7 +1,10 @@
 //! The OpenAPI document: paths from the routes, schemas from the types themselves. Types of the
 //! inner rooms describe themselves as JSON Schema and know no HTTP; here they become components.
 
-use super::{idempotency::EXEMPT, respond};
+use super::{
+    idempotency::{EXEMPT, UNREPEATED},
+    respond,
+};
 use autonomos_domain::{
     aggregates::tenant::RepairPolicy,
     mapping::{MappingContent, Transform},
@@ -71,10 +74,14 @@ pub(super) fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "maxLength": 255 },
         "description": "the same key and body gives the first answer again for 24 hours",
     });
+    let mut key_once = key.clone();
+    key_once["description"] =
+        json!("the same key and body does nothing more and answers 409: the first answer carried a secret");
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, operations) in paths {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             if method != "get" && !EXEMPT.contains(&path.as_str()) {
+                let key = if UNREPEATED.contains(&path.as_str()) { &key_once } else { &key };
                 match operation["parameters"].as_array_mut() {
                     Some(parameters) => parameters.push(key.clone()),
                     None => operation["parameters"] = json!([key]),

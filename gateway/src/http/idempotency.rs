@@ -25,7 +25,7 @@ const ANSWER_BYTES: usize = 256 * 1024;
 /// Requests under way that a repetition could run into.
 const UNDER_WAY: u64 = 100_000;
 
-/// Never answered from memory: their answers carry secrets, or they change nothing.
+/// A key means nothing to these: they sign in or out, or they change nothing.
 pub(super) const EXEMPT: &[&str] = &[
     "/api/v1/auth/register",
     "/api/v1/auth/login",
@@ -33,9 +33,11 @@ pub(super) const EXEMPT: &[&str] = &[
     "/api/v1/auth/logout",
     "/api/v1/auth/password",
     "/api/v1/events/ticket",
-    "/api/v1/api-keys",
     "/api/v1/dcl/query",
 ];
+/// Their answers carry secrets and are not kept. The key still counts: a repetition does nothing and
+/// is told so.
+pub(super) const UNREPEATED: &[&str] = &["/api/v1/api-keys"];
 /// Read as a stream by its handler: it has its own limit.
 const STREAMED: &str = "/api/v1/uploads";
 
@@ -111,6 +113,10 @@ async fn answer(app: &App, request: Request, next: Next) -> Result<Response, Api
     let bytes = buffered(&parts.headers, body, app.config.body_max_bytes).await?;
     hasher.update(&bytes);
     let request_hash = hasher.finalize().to_hex().to_string();
+    if UNREPEATED.contains(&path.as_str()) {
+        parts.extensions.insert(Keyed { command_id, request_hash });
+        return Ok(next.run(Request::from_parts(parts, Body::from(bytes))).await);
+    }
 
     // A repetition that comes while the first is under way waits for its answer.
     let turn = app.answers.under_way.get_with(command_id, Arc::default);
