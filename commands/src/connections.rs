@@ -26,6 +26,7 @@ use autonomos_domain::{
 };
 use autonomos_log::events::open_event;
 use chrono::TimeDelta;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -63,7 +64,7 @@ pub trait ConnectorFactory: Send + Sync + 'static {
 }
 
 /// What a test found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TestReport {
     pub ok: bool,
     pub latency_ms: u64,

@@ -5,12 +5,13 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
 use futures::stream::BoxStream;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// One step of a check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CheckStep {
     pub name: String,
     pub passed: bool,
@@ -18,7 +19,7 @@ pub struct CheckStep {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Capabilities {
     pub full: bool,
     pub incremental: bool,
@@ -27,7 +28,7 @@ pub struct Capabilities {
 }
 
 /// A kind of source, as the catalogue shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ConnectorInfo {
     /// `file`, `salesforce`, …
     pub id: &'static str,

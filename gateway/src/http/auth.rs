@@ -20,7 +20,6 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -146,8 +145,17 @@ async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, ApiE
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Who asks: a key has no user.
+#[derive(Debug, Serialize, ToSchema)]
+struct MeView {
+    user: Option<UserView>,
+    tenant: TenantView,
+    #[schema(value_type = String, example = "owner")]
+    role: Role,
+}
+
 /// Who am I.
-#[utoipa::path(get, path = "/auth/me", tag = "auth", responses((status = 200, description = "user and tenant")))]
+#[utoipa::path(get, path = "/auth/me", tag = "auth", responses((status = 200, body = MeView)))]
 async fn me(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     use autonomos_domain::aggregates::{tenant::Tenant, user::User};
     let tenant = app.platform.commands.load::<Tenant>(caller.tenant(), caller.tenant().0).await?.state;
@@ -158,8 +166,8 @@ async fn me(State(app): State<App>, caller: Caller) -> Result<Response, ApiError
         }
         None => None,
     };
-    let view = TenantView { id: caller.tenant().0, name: tenant.name.clone() };
-    Ok(Json(json!({ "user": user, "tenant": view, "role": caller.0.role })).into_response())
+    let tenant = TenantView { id: caller.tenant().0, name: tenant.name.clone() };
+    Ok(Json(MeView { user, tenant, role: caller.0.role }).into_response())
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -181,7 +189,7 @@ async fn password_change(
 }
 
 /// Members of the organisation.
-#[utoipa::path(get, path = "/users", tag = "auth", params(ListQuery), responses((status = 200, description = "members")))]
+#[utoipa::path(get, path = "/users", tag = "auth", params(ListQuery), responses((status = 200, body = ref("#/list/UserRow"))))]
 async fn user_list(
     State(app): State<App>,
     caller: Caller,
@@ -254,7 +262,7 @@ async fn user_remove(
 }
 
 /// Keys for machines.
-#[utoipa::path(get, path = "/api-keys", tag = "auth", params(ListQuery), responses((status = 200, description = "keys, never their secrets")))]
+#[utoipa::path(get, path = "/api-keys", tag = "auth", params(ListQuery), responses((status = 200, body = ref("#/list/ApiKeyRow"))))]
 async fn api_key_list(
     State(app): State<App>,
     caller: Caller,
@@ -275,10 +283,23 @@ struct NewKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct NewKeyView {
+    id: Uuid,
+    name: String,
+    #[schema(value_type = String, example = "viewer")]
+    role: Role,
+    /// Its first characters, to tell keys apart.
+    prefix: String,
+    /// The key itself: it is kept nowhere.
+    key: String,
+    expires_at: Option<DateTime<Utc>>,
+}
+
 /// Makes a key; its text is in this answer and nowhere else. The same `Idempotency-Key` makes no
 /// second one: it answers 409 with the first one's id.
 #[utoipa::path(post, path = "/api-keys", tag = "auth", request_body = NewKey,
-    responses((status = 201, description = "the key, shown once")))]
+    responses((status = 201, description = "the key, shown once", body = NewKeyView)))]
 async fn api_key_create(
     State(app): State<App>,
     caller: Caller,
@@ -288,10 +309,14 @@ async fn api_key_create(
     let context = command.context(&caller);
     let made =
         app.platform.auth.api_key_create(&caller.0, &context, &body.name, body.role, body.expires_at).await?;
-    let view = json!({
-        "id": made.id, "name": body.name.trim(), "role": body.role, "prefix": made.prefix, "key": made.key,
-        "expires_at": body.expires_at,
-    });
+    let view = NewKeyView {
+        id: made.id.0,
+        name: body.name.trim().to_owned(),
+        role: body.role,
+        prefix: made.prefix,
+        key: made.key,
+        expires_at: body.expires_at,
+    };
     Ok(positioned(&app, (StatusCode::CREATED, Json(view)).into_response(), made.position))
 }
 

@@ -12,14 +12,16 @@ use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionStatus},
         ontology::TenantOntology,
+        task::TaskStatus,
     },
     ids::{ConnectionId, TenantId},
-    schema::StreamSelection,
+    schema::{DiscoveredStream, StreamSelection},
 };
 use autonomos_projections::read_models::rows::ConnectionRow;
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -39,27 +41,24 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// A connection as clients see it: its secrets are `"***"`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ConnectionView {
     id: Uuid,
     name: String,
     connector: String,
-    #[schema(value_type = Object)]
+    /// As the connector's schema says, secrets masked.
     config: Value,
-    /// `draft`, `healthy` or `failing`.
-    #[schema(value_type = String)]
     status: ConnectionStatus,
     /// What the last test or failed sync said.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     /// The streams chosen; none: all.
-    #[schema(value_type = Vec<Object>)]
     streams: Vec<StreamSelection>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     times: Option<Times>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "the contract's names")]
 struct Times {
     created_at: chrono::DateTime<chrono::Utc>,
@@ -117,7 +116,7 @@ impl App {
 
 /// The kinds of source there are, each with the JSON Schema of its configuration.
 #[utoipa::path(get, path = "/aam/connectors", tag = "connections",
-    responses((status = 200, description = "the catalogue")))]
+    responses((status = 200, body = ref("#/list/ConnectorInfo"))))]
 async fn connector_list(State(app): State<App>, caller: Caller) -> Response {
     let position = app.shown(&caller, READ_MODELS);
     list(app.platform.connections.catalogue(), None, position)
@@ -157,7 +156,7 @@ struct NewConnection {
 
 /// Makes a connection. Nothing is read yet.
 #[utoipa::path(post, path = "/aam/connections", tag = "connections", request_body = NewConnection,
-    responses((status = 201, body = ConnectionView), (status = 409, description = "the name is taken"),
+    responses((status = 201, body = ref("#/components/schemas/ConnectionView")), (status = 409, description = "the name is taken"),
               (status = 422, description = "an unknown connector or a wrong configuration")))]
 async fn connection_create(
     State(app): State<App>,
@@ -195,7 +194,7 @@ fn under_config(error: autonomos_commands::error::CommandError) -> ApiError {
 
 /// One connection.
 #[utoipa::path(get, path = "/aam/connections/{id}", tag = "connections", params(("id" = Uuid, Path,), ReadQuery),
-    responses((status = 200, body = ConnectionView), (status = 404)))]
+    responses((status = 200, body = ref("#/components/schemas/ConnectionView")), (status = 404)))]
 async fn connection_get(
     State(app): State<App>,
     caller: Caller,
@@ -224,7 +223,7 @@ struct ConnectionChange {
 
 /// Changes a connection's name, its configuration, or both.
 #[utoipa::path(patch, path = "/aam/connections/{id}", tag = "connections", params(("id" = Uuid, Path,)),
-    request_body = ConnectionChange, responses((status = 200, body = ConnectionView), (status = 404), (status = 409)))]
+    request_body = ConnectionChange, responses((status = 200, body = ref("#/components/schemas/ConnectionView")), (status = 404), (status = 409)))]
 async fn connection_update(
     State(app): State<App>,
     edit: Edit,
@@ -269,7 +268,7 @@ async fn connection_delete(
 
 /// Talks to the real source and says what worked.
 #[utoipa::path(post, path = "/aam/connections/{id}/test", tag = "connections", params(("id" = Uuid, Path,)),
-    responses((status = 200, description = "`{ok, latency_ms, message, steps}`"), (status = 404)))]
+    responses((status = 200, body = ref("#/components/schemas/TestReport")), (status = 404)))]
 async fn connection_test(
     State(app): State<App>,
     edit: Edit,
@@ -279,9 +278,15 @@ async fn connection_test(
     Ok(written(&app, StatusCode::OK, &report, &outcome))
 }
 
+/// What a source offers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DiscoveredStreams {
+    streams: Vec<DiscoveredStream>,
+}
+
 /// Asks the source for its streams.
 #[utoipa::path(post, path = "/aam/connections/{id}/discover", tag = "connections", params(("id" = Uuid, Path,)),
-    responses((status = 200, description = "`{streams: [{name, fields, primary_key, cursor_fields, sync_modes}]}`"),
+    responses((status = 200, body = ref("#/components/schemas/DiscoveredStreams")),
               (status = 404), (status = 502, description = "the source failed")))]
 async fn connection_discover(
     State(app): State<App>,
@@ -290,7 +295,7 @@ async fn connection_discover(
 ) -> Result<Response, ApiError> {
     let (streams, outcome) =
         app.platform.connections.connection_discover(&edit.context, ConnectionId(id)).await?;
-    Ok(written(&app, StatusCode::OK, &json!({ "streams": streams }), &outcome))
+    Ok(written(&app, StatusCode::OK, &DiscoveredStreams { streams }, &outcome))
 }
 
 /// Streams of a connection: found, selected or read.
@@ -315,9 +320,15 @@ struct Selection {
     streams: Vec<StreamSelection>,
 }
 
+/// The streams as chosen.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SelectedStreams {
+    streams: Vec<StreamSelection>,
+}
+
 /// Chooses which streams are read, and how. An empty list chooses all, each in its best way.
 #[utoipa::path(put, path = "/aam/connections/{id}/streams", tag = "connections", params(("id" = Uuid, Path,)),
-    request_body = Selection, responses((status = 200, description = "`{streams}` as chosen"), (status = 404), (status = 422)))]
+    request_body = Selection, responses((status = 200, body = ref("#/components/schemas/SelectedStreams")), (status = 404), (status = 422)))]
 async fn stream_select(
     State(app): State<App>,
     edit: Edit,
@@ -342,13 +353,23 @@ async fn stream_select(
     }
     let connections = &app.platform.connections;
     let outcome = connections.connection_select(&edit.context, ConnectionId(id), streams).await?;
-    let chosen = app.connection_now(&edit.caller, ConnectionId(id)).await?.streams;
-    Ok(written(&app, StatusCode::OK, &json!({ "streams": chosen }), &outcome))
+    let streams = app.connection_now(&edit.caller, ConnectionId(id)).await?.streams;
+    Ok(written(&app, StatusCode::OK, &SelectedStreams { streams }, &outcome))
+}
+
+/// A sync's task, as it waits for its turn.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SyncQueued {
+    /// The task's.
+    id: Uuid,
+    task_id: Uuid,
+    sync_id: Uuid,
+    status: TaskStatus,
 }
 
 /// Starts a sync in the background. One at a time a connection: 409 names the task that runs.
 #[utoipa::path(post, path = "/aam/connections/{id}/syncs", tag = "syncs", params(("id" = Uuid, Path,)),
-    responses((status = 202, description = "`{task_id, sync_id}`"), (status = 404),
+    responses((status = 202, body = ref("#/components/schemas/SyncQueued")), (status = 404),
               (status = 409, description = "one is under way: `task_id`")))]
 async fn sync_create(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) -> Result<Response, ApiError> {
     sync_start(&app, &edit, ConnectionId(id)).await
@@ -358,9 +379,8 @@ pub(super) async fn sync_start(app: &App, edit: &Edit, id: ConnectionId) -> Resu
     let platform = &app.platform;
     match sync_request(&platform.commands, &platform.tasks, &edit.context, id).await? {
         SyncRequest::Granted(granted) => {
-            let body = json!({
-                "id": granted.task_id, "task_id": granted.task_id, "sync_id": granted.sync_id, "status": "queued",
-            });
+            let (task_id, sync_id) = (granted.task_id.0, granted.sync_id.0);
+            let body = SyncQueued { id: task_id, task_id, sync_id, status: TaskStatus::Queued };
             Ok(written(app, StatusCode::ACCEPTED, &body, &granted.outcome))
         }
         SyncRequest::Busy(task) => {

@@ -4,7 +4,10 @@
 use super::{
     idempotency::{EXEMPT, UNREPEATED},
     respond,
+    views::shapes,
 };
+use autonomos_commands::connections::TestReport;
+use autonomos_connectors::port::ConnectorInfo;
 use autonomos_domain::{
     aggregates::tenant::RepairPolicy,
     mapping::{MappingContent, Transform},
@@ -33,7 +36,12 @@ fn components() -> Map<String, Value> {
     add::<DiscoveredStream>(&mut generator);
     add::<rows::UserRow>(&mut generator);
     add::<rows::ApiKeyRow>(&mut generator);
-    add::<rows::ConnectionRow>(&mut generator);
+    add::<super::connections::ConnectionView>(&mut generator);
+    add::<super::connections::DiscoveredStreams>(&mut generator);
+    add::<super::connections::SelectedStreams>(&mut generator);
+    add::<super::connections::SyncQueued>(&mut generator);
+    add::<ConnectorInfo>(&mut generator);
+    add::<TestReport>(&mut generator);
     add::<rows::StreamRow>(&mut generator);
     add::<rows::SyncRow>(&mut generator);
     add::<rows::SchemaVersionRow>(&mut generator);
@@ -44,6 +52,18 @@ fn components() -> Map<String, Value> {
     add::<rows::TaskRow>(&mut generator);
     add::<rows::TaskLogRow>(&mut generator);
     add::<rows::UploadRow>(&mut generator);
+    add::<super::quarantine::QuarantineView>(&mut generator);
+    add::<super::graph::GraphView>(&mut generator);
+    add::<super::matches::MatchView>(&mut generator);
+    add::<super::matches::Merged>(&mut generator);
+    add::<super::matches::Unmerged>(&mut generator);
+    add::<super::history::HistoryView>(&mut generator);
+    add::<super::history::Verification>(&mut generator);
+    add::<super::ops::ProjectionView>(&mut generator);
+    add::<shapes::ViewSummary>(&mut generator);
+    add::<shapes::UnifiedRow>(&mut generator);
+    add::<shapes::RowLineage>(&mut generator);
+    add::<shapes::ChangePage>(&mut generator);
     generator.take_definitions(true)
 }
 
@@ -92,6 +112,10 @@ pub(super) fn complete(document: &utoipa::openapi::OpenApi) -> Value {
                 for (status, response) in responses.iter_mut() {
                     let said = response["description"].as_str().is_some_and(|text| !text.is_empty());
                     let reason = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+                    let is_error = status.starts_with(['4', '5']);
+                    if is_error && response.get("content").is_none() {
+                        response["content"] = problem["content"].clone();
+                    }
                     if !said && let Some(reason) = reason.and_then(|status| status.canonical_reason()) {
                         response["description"] = json!(reason.to_lowercase());
                     }
@@ -163,6 +187,14 @@ mod tests {
                 let name = operation["operationId"].as_str().expect("a name");
                 assert!(names.insert(name.to_owned()), "`{method} {path}` has the name of another: `{name}`");
                 assert!(operation["summary"].is_string(), "`{method} {path}` says nothing about itself");
+                for (status, response) in operation["responses"].as_object().expect("answers") {
+                    // Nothing to carry, or no HTTP from here on.
+                    let is_empty = ["101", "204"].contains(&status.as_str());
+                    let content = response["content"].as_object();
+                    let is_typed =
+                        content.is_some_and(|all| all.values().all(|one| one["schema"].is_object()));
+                    assert!(is_empty || is_typed, "`{method} {path}` does not say what {status} carries");
+                }
             }
         }
     }

@@ -38,7 +38,10 @@ struct ExportQuery {
 
 /// All rows of a view as a file.
 #[utoipa::path(get, path = "/dcl/views/{entity}/export", tag = "views", params(("entity" = String, Path,), ExportQuery),
-    responses((status = 200, description = "the file"), (status = 404), (status = 422)))]
+    responses((status = 200, description = "the file", content(
+        (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"),
+        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+         (status = 404), (status = 422)))]
 async fn view_export(
     State(app): State<App>,
     caller: Caller,

@@ -15,8 +15,8 @@ use autonomos_projections::read_models::{query::ActivityFilter, rows::ActivityRo
 use axum::{extract::State, response::Response};
 use chains::Chains;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -50,8 +50,8 @@ struct HistoryQuery {
     order: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct HistoryView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HistoryView {
     position: String,
     #[serde(rename = "type")]
     kind: String,
@@ -63,7 +63,7 @@ struct HistoryView {
 
 /// Who did what, when, and why.
 #[utoipa::path(get, path = "/history", tag = "history", params(HistoryQuery, ListQuery),
-    responses((status = 200, description = "`[{position, type, aggregate_type, aggregate_id, version, recorded_at, actor, payload, summary, correlation_id, causation_id}]`")))]
+    responses((status = 200, body = ref("#/list/HistoryView"))))]
 async fn history_list(
     State(app): State<App>,
     caller: Caller,
@@ -103,8 +103,18 @@ async fn history_list(
     Ok(list(data.collect(), rows.next_cursor, position))
 }
 
-#[derive(Debug, Serialize)]
+/// What a verification found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Verification {
+    ok: bool,
+    commits_checked: u64,
+    /// At most 1,000 of them.
+    broken: Vec<Broken>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Broken {
+    /// `log`, `store`, `content` or `chain`.
     kind: &'static str,
     position: String,
     aggregate_type: Option<String>,
@@ -114,7 +124,7 @@ struct Broken {
 
 /// Recomputes the hash chains of everything the organisation has in the log.
 #[utoipa::path(get, path = "/history/verify", tag = "history",
-    responses((status = 200, description = "`{ok, commits_checked, broken: [{kind, position, aggregate_type, aggregate_id, reason}]}`")))]
+    responses((status = 200, body = ref("#/components/schemas/Verification"))))]
 async fn history_verify(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     caller.may_edit()?;
     let _turn = app.verifying.lock().await;
@@ -178,6 +188,6 @@ async fn history_verify(State(app): State<App>, caller: Caller) -> Result<Respon
         after = if page.scanned_to > after { page.scanned_to } else { head.sequence };
         tokio::task::yield_now().await;
     }
-    let body = json!({ "ok": broken.is_empty(), "commits_checked": chains.checked, "broken": broken });
+    let body = Verification { ok: broken.is_empty(), commits_checked: chains.checked, broken };
     Ok(read(&body, &position))
 }

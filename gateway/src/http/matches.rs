@@ -12,9 +12,11 @@ use autonomos_domain::aggregates::{
     identity::{Identity, IdentityCommand},
     ontology::TenantOntology,
 };
+use autonomos_projections::dcl::read::{self as dcl, MatchRow, SourceRef};
 use axum::{extract::State, http::StatusCode, response::Response};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -33,9 +35,53 @@ struct MatchesQuery {
     entity: Option<String>,
 }
 
+/// A unified row made of two or more source records, with the reasons.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct MatchView {
+    /// The unified row's.
+    id: Uuid,
+    entity: String,
+    members: Vec<MatchMember>,
+    links: Vec<MatchLink>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct MatchMember {
+    record_id: Uuid,
+    connection_id: Uuid,
+    stream: String,
+    source_id: String,
+    fields: Value,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct MatchLink {
+    left: Uuid,
+    right: Uuid,
+    /// Match rules that hold between the two, or `human`.
+    reasons: Vec<String>,
+}
+
+impl From<MatchRow> for MatchView {
+    fn from(MatchRow { id, entity, members, links }: MatchRow) -> Self {
+        let member = |member: dcl::MatchMember| {
+            let SourceRef { connection_id, stream, source_id } = member.source;
+            let (record_id, fields) = (member.record_id, member.fields);
+            MatchMember { record_id, connection_id, stream, source_id, fields }
+        };
+        let link = |dcl::MatchLink { left, right, reasons }| MatchLink { left, right, reasons };
+        Self {
+            id,
+            entity,
+            members: members.into_iter().map(member).collect(),
+            links: links.into_iter().map(link).collect(),
+        }
+    }
+}
+
 /// Unified rows made of two or more source records, with the reasons.
 #[utoipa::path(get, path = "/dcl/matches", tag = "matches", params(MatchesQuery, ListQuery),
-    responses((status = 200, description = "`[{id, entity, members, links: [{left, right, reasons}]}]`")))]
+    responses((status = 200, body = ref("#/list/MatchView"))))]
 async fn match_list(
     State(app): State<App>,
     caller: Caller,
@@ -46,6 +92,7 @@ async fn match_list(
     let (entity, cursor) = (query.entity.as_deref(), request.cursor.as_deref());
     let dcl = app.views();
     let (rows, next_cursor) = dcl.matches(caller.tenant(), entity, request.limit, cursor).await?;
+    let rows = rows.into_iter().map(MatchView::from).collect();
     Ok(list(rows, next_cursor, position))
 }
 
@@ -62,9 +109,16 @@ struct Merge {
     with: Uuid,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Merged {
+    id: Uuid,
+    entity: String,
+    merged_with: Uuid,
+}
+
 /// Says that two rows are the same thing, whatever the rules say.
 #[utoipa::path(post, path = "/dcl/matches/{id}/merge", tag = "matches", params(("id" = Uuid, Path, description = "a row's id")),
-    request_body = Merge, responses((status = 200, description = "`{id, merged_with}`"), (status = 404), (status = 422)))]
+    request_body = Merge, responses((status = 200, body = ref("#/components/schemas/Merged")), (status = 404), (status = 422)))]
 async fn match_merge(
     State(app): State<App>,
     edit: Edit,
@@ -87,12 +141,7 @@ async fn match_merge(
     let merge = IdentityCommand::MergeRecords { entity: entity.clone(), left: id, right: body.with };
     let aggregate = identity_id(&edit.caller, &entity);
     let outcome = app.platform.commands.execute::<Identity>(&edit.context, aggregate, merge).await?;
-    Ok(written(
-        &app,
-        StatusCode::OK,
-        &json!({ "id": id, "entity": entity, "merged_with": body.with }),
-        &outcome,
-    ))
+    Ok(written(&app, StatusCode::OK, &Merged { id, entity, merged_with: body.with }, &outcome))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -103,9 +152,17 @@ struct Unmerge {
     record_id: Option<Uuid>,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Unmerged {
+    id: Uuid,
+    entity: String,
+    record_id: Uuid,
+    unmerged_from: Vec<Uuid>,
+}
+
 /// Takes a record out of a row, whatever the rules say.
 #[utoipa::path(post, path = "/dcl/matches/{id}/unmerge", tag = "matches", params(("id" = Uuid, Path, description = "a row's id")),
-    request_body = Option<Unmerge>, responses((status = 200, description = "`{id, record_id, unmerged_from}`"), (status = 404), (status = 422)))]
+    request_body = Option<Unmerge>, responses((status = 200, body = ref("#/components/schemas/Unmerged")), (status = 404), (status = 422)))]
 async fn match_unmerge(
     State(app): State<App>,
     edit: Edit,
@@ -137,6 +194,6 @@ async fn match_unmerge(
             last = outcome;
         }
     }
-    let body = json!({ "id": id, "entity": found.entity, "record_id": record, "unmerged_from": others });
+    let body = Unmerged { id, entity: found.entity, record_id: record, unmerged_from: others };
     Ok(written(&app, StatusCode::OK, &body, &last))
 }

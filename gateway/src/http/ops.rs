@@ -17,8 +17,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::sync::OnceLock;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -60,8 +60,8 @@ impl App {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct ProjectionView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ProjectionView {
     #[serde(flatten)]
     state: ProjectionState,
     position: String,
@@ -70,7 +70,7 @@ struct ProjectionView {
 /// How every projector stands. Whose events could not be applied is told to operators; others see
 /// their own.
 #[utoipa::path(get, path = "/ops/projections", tag = "operators",
-    responses((status = 200, description = "`[{name, version, generation, position, lag, status, poisoned}]`")))]
+    responses((status = 200, body = ref("#/list/ProjectionView"))))]
 async fn projection_list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     let operator = app.is_operator(&caller).await?;
     let position = app.shown(&caller, READ_MODELS);
@@ -85,13 +85,20 @@ async fn projection_list(State(app): State<App>, caller: Caller) -> Result<Respo
     Ok(list(shown.collect(), None, position))
 }
 
-fn accepted(name: &str, status: &str) -> Response {
-    (StatusCode::ACCEPTED, Json(json!({ "name": name, "status": status }))).into_response()
+#[derive(Debug, Serialize, ToSchema)]
+struct ProjectionOrder {
+    name: String,
+    /// `rebuilding`, `paused`, `resumed` or `skipped`.
+    status: &'static str,
+}
+
+fn accepted(name: String, status: &'static str) -> Response {
+    (StatusCode::ACCEPTED, Json(ProjectionOrder { name, status })).into_response()
 }
 
 /// Builds a projection anew beside the live one and swaps it in.
 #[utoipa::path(post, path = "/ops/projections/{name}/rebuild", tag = "operators", params(("name" = String, Path,)),
-    responses((status = 202, description = "it has begun"), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 202, description = "it has begun", body = ProjectionOrder), (status = 403), (status = 404), (status = 409)))]
 async fn projection_rebuild(
     State(app): State<App>,
     caller: Caller,
@@ -99,12 +106,12 @@ async fn projection_rebuild(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.rebuild(&name)?;
-    Ok(accepted(&name, "rebuilding"))
+    Ok(accepted(name, "rebuilding"))
 }
 
 /// Lets a projection stand still.
 #[utoipa::path(post, path = "/ops/projections/{name}/pause", tag = "operators", params(("name" = String, Path,)),
-    responses((status = 202, description = "it stands still"), (status = 403), (status = 404)))]
+    responses((status = 202, description = "it stands still", body = ProjectionOrder), (status = 403), (status = 404)))]
 async fn projection_pause(
     State(app): State<App>,
     caller: Caller,
@@ -112,12 +119,12 @@ async fn projection_pause(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.pause(&name).await?;
-    Ok(accepted(&name, "paused"))
+    Ok(accepted(name, "paused"))
 }
 
 /// Lets a projection go on.
 #[utoipa::path(post, path = "/ops/projections/{name}/resume", tag = "operators", params(("name" = String, Path,)),
-    responses((status = 202, description = "it goes on"), (status = 403), (status = 404)))]
+    responses((status = 202, description = "it goes on", body = ProjectionOrder), (status = 403), (status = 404)))]
 async fn projection_resume(
     State(app): State<App>,
     caller: Caller,
@@ -125,7 +132,7 @@ async fn projection_resume(
 ) -> Result<Response, ApiError> {
     app.must_be_operator(&caller).await?;
     app.platform.projections.resume(&name).await?;
-    Ok(accepted(&name, "resumed"))
+    Ok(accepted(name, "resumed"))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -139,7 +146,7 @@ struct Skip {
 /// Leaves out the event a projection could not apply for an organisation, and goes on behind it.
 #[utoipa::path(post, path = "/ops/projections/{name}/skip", tag = "operators", params(("name" = String, Path,)),
     request_body = Option<Skip>,
-    responses((status = 202, description = "it goes on behind it"), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 202, description = "it goes on behind it", body = ProjectionOrder), (status = 403), (status = 404), (status = 409)))]
 async fn projection_skip(
     State(app): State<App>,
     caller: Caller,
@@ -149,5 +156,5 @@ async fn projection_skip(
     app.must_be_operator(&caller).await?;
     let tenant = body.tenant_id.map_or(caller.tenant(), TenantId);
     app.platform.projections.skip(&name, tenant).await?;
-    Ok(accepted(&name, "skipped"))
+    Ok(accepted(name, "skipped"))
 }

@@ -11,6 +11,8 @@ use super::{
 use autonomos_domain::envelope::Position;
 use autonomos_projections::dcl::read::{QuarantineFilter, QuarantineRow};
 use axum::{extract::State, response::Response};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -31,17 +33,49 @@ struct QuarantineQuery {
     code: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct QuarantineView {
-    #[serde(flatten)]
-    row: QuarantineRow,
+/// A cell or a row that did not fit, and why.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct QuarantineView {
+    entity: Option<String>,
+    connection_id: Uuid,
+    stream: String,
+    record_id: Option<Uuid>,
+    /// Row within the batch, from 0.
+    row: u32,
+    field: Option<String>,
+    source_column: Option<String>,
+    value: Option<String>,
+    code: String,
+    reason: String,
+    mapping_version: Option<u32>,
+    since: Option<DateTime<Utc>>,
     /// Where the batch stands in the log.
     position: String,
 }
 
+impl QuarantineView {
+    fn of(app: &App, row: QuarantineRow) -> Self {
+        Self {
+            position: app.token(Position { cell: 0, sequence: row.sequence }),
+            entity: row.entity,
+            connection_id: row.connection_id,
+            stream: row.stream,
+            record_id: row.record_id,
+            row: row.row,
+            field: row.field,
+            source_column: row.source_column,
+            value: row.value,
+            code: row.code,
+            reason: row.reason,
+            mapping_version: row.mapping_version,
+            since: row.since,
+        }
+    }
+}
+
 /// What did not fit, and why.
 #[utoipa::path(get, path = "/aam/quarantine", tag = "drift", params(QuarantineQuery, ListQuery),
-    responses((status = 200, description = "cells and rows with their reasons")))]
+    responses((status = 200, body = ref("#/list/QuarantineView"))))]
 async fn quarantine_list(
     State(app): State<App>,
     caller: Caller,
@@ -58,9 +92,6 @@ async fn quarantine_list(
         cursor: request.cursor,
     };
     let page = app.views().quarantine(caller.tenant(), &filter).await?;
-    let rows = page
-        .data
-        .into_iter()
-        .map(|row| QuarantineView { position: app.token(Position { cell: 0, sequence: row.sequence }), row });
+    let rows = page.data.into_iter().map(|row| QuarantineView::of(&app, row));
     Ok(listed(rows.collect(), page.next_cursor, position, Some(page.total)))
 }

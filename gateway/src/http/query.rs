@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,10 +40,28 @@ struct QueryRequest {
     min_position: Option<String>,
 }
 
+/// At most so many rows; `truncated` says that there were more.
+#[derive(Debug, Serialize, ToSchema)]
+struct QueryAnswerView {
+    columns: Vec<QueryColumn>,
+    /// Objects, by the columns' names.
+    #[schema(value_type = Vec<Object>)]
+    rows: Value,
+    truncated: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct QueryColumn {
+    name: String,
+    /// In Arrow's words.
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 /// Runs one `SELECT`. Answers JSON, or an Arrow stream where `Accept` asks for it. At most 10,000
 /// rows and 5 seconds.
 #[utoipa::path(post, path = "/dcl/query", tag = "views", request_body = QueryRequest,
-    responses((status = 200, description = "`{columns: [{name, type}], rows: [{…}], truncated}`"),
+    responses((status = 200, content((QueryAnswerView = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
               (status = 422, description = "refused, failed, or took too long")))]
 async fn query_run(
     State(app): State<App>,
@@ -75,7 +93,7 @@ fn as_arrow(answer: &QueryAnswer) -> Result<Vec<u8>, ApiError> {
     writer.into_inner().map_err(ApiError::internal)
 }
 
-fn as_json(answer: &QueryAnswer) -> Result<Value, ApiError> {
+fn as_json(answer: &QueryAnswer) -> Result<QueryAnswerView, ApiError> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
     let batches: Vec<_> = answer.batches.iter().collect();
     writer.write_batches(&batches).map_err(ApiError::internal)?;
@@ -86,11 +104,11 @@ fn as_json(answer: &QueryAnswer) -> Result<Value, ApiError> {
     } else {
         serde_json::from_slice(&bytes).map_err(ApiError::internal)?
     };
-    let columns: Vec<Value> = answer
+    let columns = answer
         .schema
         .fields()
         .iter()
-        .map(|field| json!({ "name": field.name(), "type": field.data_type().to_string() }))
+        .map(|field| QueryColumn { name: field.name().clone(), kind: field.data_type().to_string() })
         .collect();
-    Ok(json!({ "columns": columns, "rows": rows, "truncated": answer.truncated }))
+    Ok(QueryAnswerView { columns, rows, truncated: answer.truncated })
 }

@@ -45,7 +45,7 @@ struct SyncTask {
 
 /// Queues a task. The only action to ask for is `sync`, which takes `{connection_id}`.
 #[utoipa::path(post, path = "/tasks", tag = "tasks", request_body = NewTask,
-    responses((status = 202, description = "`{id, status, sync_id}`"), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 202, body = ref("#/components/schemas/SyncQueued")), (status = 404), (status = 409), (status = 422)))]
 async fn task_create(
     State(app): State<App>,
     edit: Edit,

@@ -1,5 +1,7 @@
 //! Unified views: rows, one row, and where each of its values comes from.
 
+pub(super) mod shapes;
+
 use super::{
     extract::{Path, Query},
     identity::Caller,
@@ -8,13 +10,11 @@ use super::{
     state::App,
 };
 use autonomos_domain::envelope::Position;
-use autonomos_projections::dcl::read::{
-    AsOf, Change, Compare, EntitySummary, FieldLineage, RowFilter, RowsQuery, Sort,
-};
+use autonomos_projections::dcl::read::{AsOf, Change, Compare, RowFilter, RowsQuery, Sort};
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use shapes::{ChangeMeta, ChangePage, ChangeView, FieldLineage, RowLineage, ViewSummary};
 use std::collections::BTreeSet;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -33,20 +33,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(change_list))
 }
 
-#[derive(Debug, Serialize)]
-struct ViewSummary {
-    /// The plural, as the path takes it.
-    name: String,
-    description: String,
-    /// Connections that feed it.
-    sources: usize,
-    #[serde(flatten)]
-    summary: EntitySummary,
-}
-
 /// The unified views, with their counts.
 #[utoipa::path(get, path = "/dcl/views", tag = "views", params(ReadQuery),
-    responses((status = 200, description = "`[{entity, name, plural, rows, records, merged, sources, held, quarantined, updated_at}]`")))]
+    responses((status = 200, body = ref("#/list/ViewSummary"))))]
 async fn view_list(
     State(app): State<App>,
     caller: Caller,
@@ -65,12 +54,7 @@ async fn view_list(
             .map(|stream| stream.connection_id)
             .collect();
         let description = ontology.entity(&summary.entity).map(|entity| entity.description.clone());
-        ViewSummary {
-            name: summary.plural.clone(),
-            description: description.unwrap_or_default(),
-            sources: sources.len(),
-            summary,
-        }
+        ViewSummary::of(summary, description.unwrap_or_default(), sources.len())
     });
     Ok(list(views.collect(), None, position))
 }
@@ -191,7 +175,7 @@ impl App {
 /// Unified rows: `{id, <fields>, _sources, _updated_at, _held, _extra}`.
 #[utoipa::path(get, path = "/dcl/views/{entity}", tag = "views",
     params(("entity" = String, Path, description = "`account` or `accounts`"), RowsParameters),
-    responses((status = 200, description = "a page of rows"), (status = 404, description = "no such entity"),
+    responses((status = 200, body = ref("#/list/UnifiedRow")), (status = 404, description = "no such entity"),
               (status = 422, description = "no such field, or a value that is not one of it")))]
 async fn row_list(
     State(app): State<App>,
@@ -228,7 +212,7 @@ struct RowQuery {
 /// One unified row.
 #[utoipa::path(get, path = "/dcl/views/{entity}/{id}", tag = "views",
     params(("entity" = String, Path,), ("id" = Uuid, Path,), RowQuery),
-    responses((status = 200, description = "the row"), (status = 404)))]
+    responses((status = 200, body = ref("#/components/schemas/UnifiedRow")), (status = 404)))]
 async fn row_get(
     State(app): State<App>,
     caller: Caller,
@@ -242,19 +226,10 @@ async fn row_get(
     Ok(read(&row.ok_or_else(|| ApiError::not_found("row", id))?, &position))
 }
 
-#[derive(Debug, Serialize)]
-struct LineageView {
-    #[serde(flatten)]
-    lineage: FieldLineage,
-    /// The batch, as its place in the log.
-    batch: String,
-    position: String,
-}
-
 /// For each field of a row: which connection, stream, batch, row, mapping and rule its value is from.
 #[utoipa::path(get, path = "/dcl/views/{entity}/{id}/lineage", tag = "views",
     params(("entity" = String, Path,), ("id" = Uuid, Path,), ReadQuery),
-    responses((status = 200, description = "`{id, entity, fields: […]}`"), (status = 404)))]
+    responses((status = 200, body = ref("#/components/schemas/RowLineage")), (status = 404)))]
 async fn row_lineage(
     State(app): State<App>,
     caller: Caller,
@@ -264,11 +239,11 @@ async fn row_lineage(
     let position = app.reading(&caller, query.min_position.as_deref(), VIEWS).await?;
     let lineage = app.views().lineage(caller.tenant(), &entity, id).await?;
     let lineage = lineage.ok_or_else(|| ApiError::not_found("row", id))?;
-    let fields = lineage.fields.into_iter().map(|lineage| {
-        let batch = app.token(Position { cell: 0, sequence: lineage.sequence });
-        LineageView { lineage, position: batch.clone(), batch }
+    let fields = lineage.fields.into_iter().map(|field| {
+        let batch = app.token(Position { cell: 0, sequence: field.sequence });
+        FieldLineage::of(field, batch)
     });
-    let body = json!({ "id": lineage.id, "entity": lineage.entity, "fields": fields.collect::<Vec<_>>() });
+    let body = RowLineage { id: lineage.id, entity: lineage.entity, fields: fields.collect() };
     Ok(read(&body, &position))
 }
 
@@ -282,18 +257,10 @@ struct ChangesQuery {
     min_position: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ChangeView {
-    /// Resumes behind this change.
-    position: String,
-    #[serde(flatten)]
-    change: Change,
-}
-
 /// The change feed of an entity: versions opened and closed, in order. `meta.next` resumes it.
 #[utoipa::path(get, path = "/dcl/views/{entity}/changes", tag = "views",
     params(("entity" = String, Path,), ChangesQuery),
-    responses((status = 200, description = "`{data: [{position, kind, id, row}], meta: {next, more, position}}`"), (status = 404)))]
+    responses((status = 200, body = ref("#/components/schemas/ChangePage")), (status = 404)))]
 async fn change_list(
     State(app): State<App>,
     caller: Caller,
@@ -311,18 +278,15 @@ async fn change_list(
     let dcl = app.views();
     let page = dcl.changes(caller.tenant(), &entity, after, limit(query.limit)?).await?;
     let at = |sequence, index| app.token_at(Position { cell: 0, sequence }, index);
-    let data: Vec<ChangeView> = page
-        .data
-        .into_iter()
-        .map(|change| ChangeView { position: at(change.sequence, change.index), change })
-        .collect();
+    let change = |change: Change| {
+        let position = at(change.sequence, change.index);
+        ChangeView::of(change, position)
+    };
+    let data = page.data.into_iter().map(change).collect();
     let next = at(page.next.0, page.next.1);
-    let next_cursor: Option<&str> = page.more.then_some(next.as_str());
-    let body: Value = json!({
-        "data": data,
-        "meta": { "next": next, "next_cursor": next_cursor, "more": page.more, "position": position },
-    });
-    Ok(read(&body, &position))
+    let next_cursor = page.more.then(|| next.clone());
+    let meta = ChangeMeta { next, next_cursor, more: page.more, position: position.clone() };
+    Ok(read(&ChangePage { data, meta }, &position))
 }
 
 #[cfg(test)]

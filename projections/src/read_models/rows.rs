@@ -202,6 +202,7 @@ pub struct DriftRow {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
+/// A mapping as it is in force: the version that the newest schema version is read with.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MappingRow {
     /// Equals the feed's id.
@@ -310,7 +311,7 @@ pub struct UploadRow {
 }
 
 /// One line of the audit trail.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ActivityRow {
     /// Inside form; the gateway turns it (with `event_index`) into an opaque token.
     #[serde(skip)]

@@ -24,6 +24,7 @@ use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{port::EventLog, seal::KeyRing};
 use follower::Order;
 use runner::Runner;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -62,7 +63,7 @@ impl Options {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectorStatus {
     /// Follows the log.
@@ -79,7 +80,7 @@ pub enum ProjectorStatus {
 }
 
 /// A tenant parked at a commit that could not be applied.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Poisoned {
     pub tenant: TenantId,
     #[serde(skip)]
@@ -89,7 +90,7 @@ pub struct Poisoned {
 }
 
 /// How a projector stands in one cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ProjectionState {
     pub name: String,
     pub version: u32,
