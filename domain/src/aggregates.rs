@@ -25,21 +25,25 @@ mod tests;
 /// Implements cqrs-es' `DomainEvent` for an event enum: the type is the variant's name, as serde
 /// writes it; the version is the schema version of that payload.
 macro_rules! domain_event {
-    ($event:ident { $($variant:ident),+ $(,)? }) => {
+    ($event:ident { $($variant:ident $(= $version:literal)?),+ $(,)? }) => {
         impl cqrs_es::DomainEvent for $event {
             fn event_type(&self) -> String {
                 match self { $(Self::$variant { .. } => stringify!($variant).to_owned()),+ }
             }
             fn event_version(&self) -> String {
-                "1".to_owned()
+                match self { $(Self::$variant { .. } => domain_event!(@version $($version)?).to_string()),+ }
             }
         }
 
         impl $event {
-            /// Every event type of this aggregate.
-            pub const TYPES: &'static [&'static str] = &[$(stringify!($variant)),+];
+            /// Every event type of this aggregate, with the version it is written in.
+            pub const TYPES: &'static [(&'static str, u16)] =
+                &[$((stringify!($variant), domain_event!(@version $($version)?))),+];
         }
     };
+    // The first version goes without saying.
+    (@version) => { 1_u16 };
+    (@version $version:literal) => { $version };
 }
 pub(crate) use domain_event;
 

@@ -1,5 +1,7 @@
 //! The contracts as files, generated from the types: what `schemas/` holds.
 
+pub mod compat;
+
 use autonomos_connectors::registry::Registry;
 use autonomos_domain::{
     aggregates::{
@@ -14,6 +16,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -36,15 +39,26 @@ pub fn all() -> BTreeMap<String, String> {
     for connector in Registry::new().catalogue() {
         put(format!("connectors/{}.json", connector.id), &connector.config_schema);
     }
-    for (kind, schema) in events() {
-        put(format!("events/{kind}.v1.json"), &schema);
+    for (name, schema) in events() {
+        put(format!("events/{name}"), &schema);
     }
     files
 }
 
-/// A schema of each event type's payload.
-fn events() -> BTreeMap<String, Value> {
-    let mut events = BTreeMap::new();
+/// The committed schemas of events: what the log may hold. Earlier versions stay beside later ones.
+pub fn events_committed() -> io::Result<compat::Schemas> {
+    let mut schemas = compat::Schemas::new();
+    for entry in fs::read_dir(folder().join("events"))? {
+        let entry = entry?;
+        let schema = serde_json::from_slice(&fs::read(entry.path())?)?;
+        schemas.insert(entry.file_name().to_string_lossy().into_owned(), schema);
+    }
+    Ok(schemas)
+}
+
+/// A schema of each event type's payload, in the version it is written in.
+pub fn events() -> compat::Schemas {
+    let mut events = compat::Schemas::new();
     of::<ApiKeyEvent>(ApiKeyEvent::TYPES, &mut events);
     of::<ConnectionEvent>(ConnectionEvent::TYPES, &mut events);
     of::<FeedEvent>(FeedEvent::TYPES, &mut events);
@@ -61,7 +75,7 @@ fn events() -> BTreeMap<String, Value> {
 }
 
 /// The aggregate's event enum is tagged by the type's name; each type gets its own file.
-fn of<E: JsonSchema>(types: &[&str], events: &mut BTreeMap<String, Value>) {
+fn of<E: JsonSchema>(types: &[(&str, u16)], events: &mut compat::Schemas) {
     let mut generator: SchemaGenerator = SchemaSettings::draft2020_12().into_generator();
     let schema = generator.root_schema_for::<E>().to_value();
     let definitions = schema["$defs"].as_object().cloned().unwrap_or_default();
@@ -82,10 +96,12 @@ fn of<E: JsonSchema>(types: &[&str], events: &mut BTreeMap<String, Value>) {
         if !needed.is_empty() {
             file["$defs"] = Value::Object(needed);
         }
-        events.insert(name.clone(), file);
+        let version = types.iter().find(|(known, _)| known == name).map(|(_, version)| *version);
+        let version = version.unwrap_or_else(|| panic!("`{name}` is no type of its aggregate"));
+        events.insert(format!("{name}.v{version}.json"), file);
     }
-    for name in types {
-        assert!(events.contains_key(*name), "`{name}` has no schema");
+    for (name, version) in types {
+        assert!(events.contains_key(&format!("{name}.v{version}.json")), "`{name}` has no schema");
     }
 }
 
