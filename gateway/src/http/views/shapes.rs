@@ -71,7 +71,7 @@ impl JsonSchema for UnifiedRow {
         json_schema!({
             "type": "object",
             "description": "a row of a view: the entity's fields by name, and what is known of them",
-            "required": ["id", "_sources", "_updated_at"],
+            "required": ["id", "_sources", "_updated_at", "_held", "_extra"],
             "properties": {
                 "id": { "type": "string", "format": "uuid" },
                 "_sources": { "type": "array", "items": generator.subschema_for::<RowSource>() },
