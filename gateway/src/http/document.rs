@@ -55,8 +55,8 @@ fn components() -> Map<String, Value> {
     add::<super::quarantine::QuarantineView>(&mut generator);
     add::<super::graph::GraphView>(&mut generator);
     add::<super::matches::MatchView>(&mut generator);
-    add::<super::matches::Merged>(&mut generator);
-    add::<super::matches::Unmerged>(&mut generator);
+    add::<super::matches::MergeView>(&mut generator);
+    add::<super::matches::UnmergeView>(&mut generator);
     add::<super::history::HistoryView>(&mut generator);
     add::<super::history::Verification>(&mut generator);
     add::<super::ops::ProjectionView>(&mut generator);

@@ -110,7 +110,7 @@ struct Merge {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Merged {
+pub(super) struct MergeView {
     id: Uuid,
     entity: String,
     merged_with: Uuid,
@@ -118,7 +118,7 @@ pub(super) struct Merged {
 
 /// Says that two rows are the same thing, whatever the rules say.
 #[utoipa::path(post, path = "/dcl/matches/{id}/merge", tag = "matches", params(("id" = Uuid, Path, description = "a row's id")),
-    request_body = Merge, responses((status = 200, body = ref("#/components/schemas/Merged")), (status = 404), (status = 422)))]
+    request_body = Merge, responses((status = 200, body = ref("#/components/schemas/MergeView")), (status = 404), (status = 422)))]
 async fn match_merge(
     State(app): State<App>,
     edit: Edit,
@@ -141,7 +141,7 @@ async fn match_merge(
     let merge = IdentityCommand::MergeRecords { entity: entity.clone(), left: id, right: body.with };
     let aggregate = identity_id(&edit.caller, &entity);
     let outcome = app.platform.commands.execute::<Identity>(&edit.context, aggregate, merge).await?;
-    Ok(written(&app, StatusCode::OK, &Merged { id, entity, merged_with: body.with }, &outcome))
+    Ok(written(&app, StatusCode::OK, &MergeView { id, entity, merged_with: body.with }, &outcome))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -153,7 +153,7 @@ struct Unmerge {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Unmerged {
+pub(super) struct UnmergeView {
     id: Uuid,
     entity: String,
     record_id: Uuid,
@@ -162,7 +162,7 @@ pub(super) struct Unmerged {
 
 /// Takes a record out of a row, whatever the rules say.
 #[utoipa::path(post, path = "/dcl/matches/{id}/unmerge", tag = "matches", params(("id" = Uuid, Path, description = "a row's id")),
-    request_body = Option<Unmerge>, responses((status = 200, body = ref("#/components/schemas/Unmerged")), (status = 404), (status = 422)))]
+    request_body = Option<Unmerge>, responses((status = 200, body = ref("#/components/schemas/UnmergeView")), (status = 404), (status = 422)))]
 async fn match_unmerge(
     State(app): State<App>,
     edit: Edit,
@@ -194,6 +194,6 @@ async fn match_unmerge(
             last = outcome;
         }
     }
-    let body = Unmerged { id, entity: found.entity, record_id: record, unmerged_from: others };
+    let body = UnmergeView { id, entity: found.entity, record_id: record, unmerged_from: others };
     Ok(written(&app, StatusCode::OK, &body, &last))
 }
