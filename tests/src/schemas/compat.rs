@@ -14,7 +14,8 @@ pub fn contradictions(before: &Schemas, after: &Schemas) -> Vec<String> {
     for (name, old) in before {
         match after.get(name) {
             Some(new) => {
-                found.extend(incompatible(old, new).into_iter().map(|what| format!("`{name}` {what}")))
+                let what = incompatible(old, new).into_iter();
+                found.extend(what.map(|what| format!("`{name}` {what}")));
             }
             None if is_superseded(name, after) => {}
             None => found.push(format!("`{name}`: the event type is removed, and the log has events of it")),
