@@ -5,7 +5,8 @@ use ort::{environment::Environment, session::Session, value::Tensor};
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
+    time::{Duration, Instant},
 };
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -38,9 +39,52 @@ fn environment(library: &Path) -> Result<&'static Environment, MiniLmError> {
     made.as_ref().map_err(|reason| MiniLmError::Runtime { reason: reason.clone() })
 }
 
+/// A loaded model holds 90 MB: they are given back when nobody asked for so long. What it said lately
+/// stays, and loading it again takes a third of a second.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The session, while it is loaded.
+struct Loaded {
+    session: Option<Session>,
+    asked: Instant,
+}
+
+/// Unloads the session once it is idle; ends with it.
+fn unload_when_idle(loaded: &Arc<Mutex<Loaded>>) {
+    let loaded: Weak<Mutex<Loaded>> = Arc::downgrade(loaded);
+    let watch = move || {
+        loop {
+            std::thread::sleep(IDLE);
+            let Some(loaded) = loaded.upgrade() else { return };
+            let mut loaded = loaded.lock();
+            if loaded.asked.elapsed() >= IDLE {
+                loaded.session = None;
+                return;
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("embedding-idle".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "the embedding model stays in memory");
+    }
+}
+
+fn open(model: &Path, library: &Path) -> Result<Session, MiniLmError> {
+    let plain = |error: ort::Error<ort::session::builder::SessionBuilder>| MiniLmError::Runtime {
+        reason: error.to_string(),
+    };
+    Ok(Session::builder(environment(library)?)?
+        .with_intra_threads(1)
+        .map_err(plain)?
+        .with_inter_threads(1)
+        .map_err(plain)?
+        .commit_from_file(model)?)
+}
+
 /// The model, its tokenizer, and the embeddings it made lately.
 pub struct MiniLm {
-    session: Mutex<Session>,
+    model: PathBuf,
+    library: PathBuf,
+    loaded: Arc<Mutex<Loaded>>,
     tokenizer: Tokenizer,
     made: Cache<String, Arc<[f32]>>,
 }
@@ -69,16 +113,10 @@ impl MiniLm {
         tokenizer.with_padding(None);
         let truncation = TruncationParams { max_length: Self::TOKENS, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(broken)?;
-        let plain = |error: ort::Error<ort::session::builder::SessionBuilder>| MiniLmError::Runtime {
-            reason: error.to_string(),
-        };
-        let session = Session::builder(environment(&library)?)?
-            .with_intra_threads(1)
-            .map_err(plain)?
-            .with_inter_threads(1)
-            .map_err(plain)?
-            .commit_from_file(&model)?;
-        Ok(Self { session: Mutex::new(session), tokenizer, made: Cache::new(Self::CACHED) })
+        let session = Some(open(&model, &library)?);
+        let loaded = Arc::new(Mutex::new(Loaded { session, asked: Instant::now() }));
+        unload_when_idle(&loaded);
+        Ok(Self { model, library, loaded, tokenizer, made: Cache::new(Self::CACHED) })
     }
 
     /// The text's embedding, of length 1.
@@ -93,7 +131,15 @@ impl MiniLm {
         let tokens = encoding.get_ids().len();
         let tensor = |list: &[u32]| Tensor::from_array((vec![1, tokens as i64], numbers(list)));
         let pooled = {
-            let mut session = self.session.lock();
+            let mut loaded = self.loaded.lock();
+            loaded.asked = Instant::now();
+            let session = match &mut loaded.session {
+                Some(session) => session,
+                absent => {
+                    unload_when_idle(&self.loaded);
+                    absent.insert(open(&self.model, &self.library)?)
+                }
+            };
             let outputs = session.run(ort::inputs![
                 "input_ids" => tensor(encoding.get_ids())?,
                 "attention_mask" => tensor(mask)?,

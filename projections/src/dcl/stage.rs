@@ -5,7 +5,7 @@
 use super::{
     commit::BatchBody,
     sql::{Db, Result},
-    state::State,
+    state::{Feed as FeedState, State},
 };
 use crate::error::ProjectionError;
 use arrow::{array::AsArray, compute::filter, ipc::reader::StreamReader};
@@ -15,7 +15,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use autonomos_domain::{
-    aggregates::feed::BatchHeader,
+    aggregates::feed::{BatchHeader, RejectedRecord},
     ids::{FeedId, source_record_id},
 };
 use std::{
@@ -76,10 +76,15 @@ pub(super) struct Staged {
 #[derive(Default)]
 pub(super) struct Run {
     pub(super) feeds: BTreeMap<usize, Staged>,
+    /// Batches with the sequence of their commit and their feed, until [`Run::load`].
+    batches: Vec<(i64, usize, Decoded)>,
     sids: HashSet<Uuid>,
     /// Sequence of each commit, in order.
     pub(super) commits: Vec<i64>,
     pub(super) rows: usize,
+    /// What else its commits say: their times, and rows their connector could not read.
+    pub(super) times: Vec<(i64, i64)>,
+    pub(super) rejected: Vec<(i64, usize, Vec<RejectedRecord>)>,
 }
 
 /// Reads the rows of one `RecordsIngested`, if it has any. `offset` is the number of rows before it
@@ -266,30 +271,12 @@ impl Run {
         same_layout && (counting || batch.sid.iter().all(|sid| !self.sids.contains(sid)))
     }
 
-    /// Adds a batch of the commit `seq` to its feed's temporary table.
-    pub(super) fn stage(
-        &mut self,
-        db: Db<'_>,
-        state: &mut State,
-        seq: i64,
-        index: usize,
-        batch: Decoded,
-    ) -> Result<()> {
-        state.prepare_columns(db, index, &batch.columns)?;
-        let feed = &state.feeds[index];
+    /// Adds a batch of the commit `seq`.
+    pub(super) fn stage(&mut self, feed: &FeedState, seq: i64, index: usize, batch: Decoded) {
         let staged = match self.feeds.entry(index) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let table = format!("s_{}", feed.number);
-                let mut definition = format!(
-                    "CREATE OR REPLACE TEMP TABLE {table}(_seq BIGINT, _row INTEGER, _sid UUID, _key VARCHAR, _b BIGINT, _op TINYINT"
-                );
-                for name in &batch.columns {
-                    let physical = feed.column(name).unwrap_or_default();
-                    let _ = write!(definition, ", {physical} VARCHAR");
-                }
-                definition.push(')');
-                db.batch(&definition)?;
                 entry.insert(Staged {
                     feed: index,
                     schema_version: batch.schema_version,
@@ -315,9 +302,31 @@ impl Run {
         staged.deletes |= batch.deleted.contains(&1);
         self.rows += batch.rows();
         self.sids.extend(batch.sid.iter().copied());
-        let started = std::time::Instant::now();
-        append(db, &staged.table, seq, batch)?;
-        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, "staged a batch");
+        self.batches.push((seq, index, batch));
+    }
+
+    /// Brings the batches into their feeds' temporary tables.
+    pub(super) fn load(&mut self, db: Db<'_>, state: &mut State) -> Result<()> {
+        self.sids = HashSet::new();
+        for staged in self.feeds.values() {
+            state.prepare_columns(db, staged.feed, &staged.columns)?;
+            let feed = &state.feeds[staged.feed];
+            let mut definition = format!(
+                "CREATE OR REPLACE TEMP TABLE {}(_seq BIGINT, _row INTEGER, _sid UUID, _key VARCHAR, _b BIGINT, _op TINYINT",
+                staged.table
+            );
+            for name in &staged.columns {
+                let physical = feed.column(name).unwrap_or_default();
+                let _ = write!(definition, ", {physical} VARCHAR");
+            }
+            definition.push(')');
+            db.batch(&definition)?;
+        }
+        for (seq, index, batch) in std::mem::take(&mut self.batches) {
+            if let Some(staged) = self.feeds.get(&index) {
+                append(db, &staged.table, seq, batch)?;
+            }
+        }
         Ok(())
     }
 }

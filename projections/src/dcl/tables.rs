@@ -192,8 +192,14 @@ pub mod codes {
     pub const ROW_HELD: &str = "AOS-0423";
 }
 
+/// A column of a stored table. Text is compressed by FSST at once: trying every method on every row
+/// group takes half as much processor time again, and saves a tenth of the file.
+pub(super) fn stored(kind: &str) -> String {
+    if kind == "VARCHAR" { "VARCHAR USING COMPRESSION fsst".to_owned() } else { kind.to_owned() }
+}
+
 fn definition(table: &str, columns: &[(String, &'static str)], more: &str) -> String {
-    let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+    let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
     format!("CREATE TABLE IF NOT EXISTS {table}({}{more});\n", columns.join(", "))
 }
 
@@ -209,6 +215,6 @@ pub fn entity_tables(entity: &Entity) -> String {
 
 /// Makes the raw table of a feed, without source columns yet.
 pub fn feed_tables(feed: i32) -> String {
-    let columns: Vec<String> = RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+    let columns: Vec<String> = RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
     format!("CREATE TABLE IF NOT EXISTS {}({});\n", raw_table(feed), columns.join(", "))
 }

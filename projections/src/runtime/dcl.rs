@@ -233,17 +233,17 @@ fn apply_turn(
     let instance = dcl.instance(turn.tenant, generation)?;
     let mut writer = instance.writer();
     let (applied_to, _) = writer.checkpoint()?;
-    let mut opened = Vec::with_capacity(turn.commits.len());
-    for commit in turn.commits.iter().filter(|commit| commit.position.sequence > applied_to) {
-        opened.push(open(ring, commit).map_err(|error| poison_or_store(commit, &error))?);
-    }
-    if let Err(error) = writer.apply(&opened) {
-        if is_passing(&error) {
-            return Err(error.into());
+    let waiting = || turn.commits.iter().filter(|commit| commit.position.sequence > applied_to);
+    // One at a time, so that only one batch is there in the clear.
+    let opened =
+        |commit: &Arc<StoredCommit>| open(ring, commit).map_err(|error| poison_or_store(commit, &error));
+    if let Err(error) = writer.apply_each(waiting().map(opened)) {
+        if !matches!(&error, ApplyError::Store(error) if !is_passing(error)) {
+            return Err(error);
         }
         // One by one, to learn which it is; what goes well is kept, and left out the next time.
-        for commit in &opened {
-            let Err(error) = writer.apply(std::slice::from_ref(commit)) else { continue };
+        for commit in waiting() {
+            let Err(error) = writer.apply(&[opened(commit)?]) else { continue };
             if is_passing(&error) {
                 return Err(error.into());
             }
