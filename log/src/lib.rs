@@ -7,6 +7,7 @@ pub mod control;
 pub mod error;
 pub mod events;
 pub mod integrity;
+pub mod jetstream;
 mod live;
 mod memory_keys;
 pub mod port;

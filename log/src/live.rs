@@ -62,6 +62,11 @@ impl Tail {
         self.subscribers.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Forgets all: what comes next does not follow what is here.
+    pub(crate) fn clear(&self) {
+        *self.kept.lock() = Kept::default();
+    }
+
     /// A commit, if it is among the last.
     pub(crate) fn get(&self, sequence: u64) -> Option<Arc<StoredCommit>> {
         let kept = self.kept.lock();
