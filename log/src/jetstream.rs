@@ -239,7 +239,7 @@ impl live::Source for (Arc<Shared>, Arc<Cell>) {
 
     async fn reaches(&self, sequence: u64, _head: u64) -> Result<(), LogError> {
         // Another node may be ahead of this one: only the leader knows where the cell ends.
-        let last = self.0.wire.stream_info(&self.1.stream).await?.state.last_sequence;
+        let last = self.0.wire.last_sequence(&self.1.stream, sequence).await?;
         if sequence > last {
             return Err(live::beyond(sequence, last));
         }
@@ -266,7 +266,9 @@ impl JetStreamLog {
         for url in &options.monitoring {
             setup::monitoring_check(url).await?;
         }
-        let wire = wire::Wire { client };
+        // A single server has applied what it has stored.
+        let patience = if options.replicas > 1 { 30 } else { 0 };
+        let wire = wire::Wire { client, patience };
         let log_id = setup::streams_ensure(&wire, &options).await?;
         let mut heads = Vec::new();
         let mut cells = Vec::new();
@@ -354,7 +356,7 @@ impl JetStreamLog {
         let cell = self.shared.cell(cell)?;
         let mut head = cell.head.borrow().sequence;
         if sequence > head {
-            let last = self.shared.wire.stream_info(&cell.stream).await?.state.last_sequence;
+            let last = self.shared.wire.last_sequence(&cell.stream, sequence).await?;
             head = cell.indexed(last).await?.sequence;
         }
         let found = cell

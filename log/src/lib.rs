@@ -10,6 +10,7 @@ pub mod integrity;
 pub mod jetstream;
 mod live;
 mod memory_keys;
+pub mod nats_server;
 pub mod port;
 mod prepare;
 mod recent;

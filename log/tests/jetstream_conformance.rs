@@ -2,18 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-mod support;
-
 use async_trait::async_trait;
 use autonomos_log::{
     conformance::Fixture,
     conformance_tests,
     control::ControlStore,
     jetstream::{JetStreamLog, Options},
+    nats_server::Nats,
     port::EventLog,
 };
 use std::sync::Arc;
-use support::Nats;
 
 struct Account {
     folder: tempfile::TempDir,

@@ -38,6 +38,12 @@ impl Witness {
         self.head.is_none()
     }
 
+    /// How far the control store saw the cell.
+    pub(super) fn reach(&self) -> u64 {
+        let by_head = self.head.map_or(0, |(_, head)| head.sequence);
+        self.anchors.last().map_or(by_head, |anchor| anchor.sequence.max(by_head))
+    }
+
     pub(super) fn anchors_after(&self, sequence: u64) -> HashMap<u64, Anchor> {
         let later = self.anchors.iter().filter(|anchor| anchor.sequence > sequence);
         later.map(|anchor| (anchor.sequence, *anchor)).collect()
@@ -51,9 +57,7 @@ impl Witness {
             let reason = format!("the log was `{seen_id}` and is now `{}`: it was replaced", shared.log_id);
             return vec![Broken::range(BrokenKind::Replaced, cell.number, 1, seen.sequence.max(1), reason)];
         }
-        let by_control = self.head.map_or(0, |(_, head)| head.sequence);
-        let by_anchor = self.anchors.last().map_or(0, |anchor| anchor.sequence);
-        let seen = by_control.max(by_anchor).max(indexed);
+        let seen = self.reach().max(indexed);
         let who = if seen > indexed { "the control store" } else { "this node" };
         if seen > last { vec![tail(cell.number, last, seen, who)] } else { Vec::new() }
     }
@@ -117,21 +121,18 @@ pub(super) async fn entry_check(
     cell: &Cell,
     sequence: u64,
 ) -> Result<Vec<Broken>, LogError> {
-    let message = shared.wire.leader_at(&cell.stream, sequence).await?;
-    if message.is_none() {
-        archive::receipts_refresh(shared, cell).await?;
-    }
+    archive::receipts_refresh(shared, cell).await?;
     let entry = cell.index.read(move |connection| index::at(connection, sequence)).await?;
-    let Some(entry) = entry else {
+    let Some(entry) = entry.filter(|entry| entry.archived.is_none()) else {
         return Ok(Vec::new());
     };
+    let message = shared.wire.leader_at_surely(&cell.stream, sequence).await?;
     let (kind, reason) = match message {
         Some(message) if codec::content_hash(&message.bytes) == entry.hash => return Ok(Vec::new()),
         Some(_) => (
             BrokenKind::History,
             "another commit stands here than this node saw: the log was rolled back and written on",
         ),
-        None if entry.archived.is_some() => return Ok(Vec::new()),
         None => (BrokenKind::Missing, "the commits are gone without an archive receipt"),
     };
     Ok(vec![Broken::range(kind, cell.number, sequence, sequence, reason)])
@@ -224,13 +225,17 @@ async fn piece_read(
     if entries.iter().any(|entry| lacks(entry, &bytes)) {
         archive::receipts_refresh(shared, cell).await?;
         entries = entries_between(cell, first - 1, end).await?;
-        // Of a long stretch the ends tell: a replica that is behind lacks the newest alone.
+        // A replica that is behind lacks the newest alone, so the newest are asked for.
         let mut asked = 0;
         for entry in entries.iter().rev() {
             if asked < 64 && lacks(entry, &bytes) {
                 asked += 1;
-                if let Some(message) = shared.wire.leader_at(&cell.stream, entry.sequence).await? {
-                    asked = 0;
+                let message = if asked == 1 {
+                    shared.wire.leader_at_surely(&cell.stream, entry.sequence).await?
+                } else {
+                    shared.wire.leader_at(&cell.stream, entry.sequence).await?
+                };
+                if let Some(message) = message {
                     bytes.insert(entry.sequence, message.bytes);
                 }
             }
@@ -292,7 +297,8 @@ pub(super) async fn full_check(
     control: &ControlStore,
 ) -> Result<VerifyReport, LogError> {
     let witness = Witness::of(control, cell.number)?;
-    let last = shared.wire.stream_info(&cell.stream).await?.state.last_sequence;
+    let seen = witness.reach().max(cell.head.borrow().sequence);
+    let last = shared.wire.last_sequence(&cell.stream, seen).await?;
     let head = cell.indexed(last).await?.sequence;
     let mut report = VerifyReport::default();
     report.broken.extend(witness.tail_check(shared, cell, last, head));

@@ -105,8 +105,8 @@ impl Follower {
         let witness = check::Witness::of(&self.control, self.cell.number)?;
         let indexed = self.state.head.sequence;
         self.known_anchors = witness.anchors_after(indexed);
+        let last = self.shared.wire.last_sequence(&self.cell.stream, witness.reach().max(indexed)).await?;
         let info = self.shared.wire.stream_info(&self.cell.stream).await?;
-        let last = info.state.last_sequence;
         self.cell.seen(last);
         let mut broken = witness.tail_check(&self.shared, &self.cell, last, indexed);
         let from = check::start_from(&self.shared.options, info.state.bytes, indexed.min(last));
@@ -199,7 +199,7 @@ impl Follower {
                 _ = tick.tick() => {
                     if quiet && self.cell.seen.load(Ordering::Acquire) > self.state.head.sequence {
                         // The end of the stream may have been archived: no message tells of it.
-                        let last = self.last_sequence().await?;
+                        let last = self.shared.wire.stream_info(&self.cell.stream).await?.state.last_sequence;
                         self.catch_up(last).await?;
                     }
                     quiet = true;
@@ -227,15 +227,11 @@ impl Follower {
         }
     }
 
-    async fn last_sequence(&self) -> Result<u64, LogError> {
-        Ok(self.shared.wire.stream_info(&self.cell.stream).await?.state.last_sequence)
-    }
-
     /// Whether the stream is still the one this node has followed, and reaches as far.
     async fn compare(&mut self) -> Result<(), LogError> {
         // First what was seen, then where the stream ends: it grows meanwhile.
         let seen = self.state.head.sequence.max(self.cell.seen.load(Ordering::Acquire));
-        let last = self.last_sequence().await?;
+        let last = self.shared.wire.last_sequence(&self.cell.stream, seen).await?;
         if last < seen {
             self.halt(vec![check::tail(self.cell.number, last, seen, "this node")]);
             return Ok(());
@@ -254,6 +250,8 @@ impl Follower {
         if !broken.is_empty() {
             self.cell.damage_add(broken);
             self.cell.halted.send_replace(true);
+            // What the store has lost is not given out from memory as if it were there.
+            self.cell.tail.clear();
         }
     }
 
@@ -315,7 +313,7 @@ impl Follower {
         let lost_to = archived.get(dense).map_or(last, |commit| commit.sequence - 1);
         archived.truncate(dense);
         // Not lost, if it is only this replica that lacks it.
-        if self.shared.wire.leader_at(&self.cell.stream, lost_from).await?.is_some() {
+        if self.shared.wire.leader_at_surely(&self.cell.stream, lost_from).await?.is_some() {
             return Err(LogError::Unreachable(format!("a replica is behind at sequence {lost_from}")));
         }
         let reason = "the commits are gone without an archive receipt";

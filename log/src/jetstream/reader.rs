@@ -208,6 +208,9 @@ impl Shared {
         if let Some((receipt, at)) = again.and_then(|entry| entry.archived) {
             return frames.commit_bytes(receipt, at, entry.length).await;
         }
+        if let Some(message) = self.wire.leader_at_surely(&cell.stream, entry.sequence).await? {
+            return Ok(Some(message.bytes));
+        }
         let error = LogError::Damaged {
             place: format!("sequence {sequence}"),
             reason: "the commit is gone without an archive receipt".to_owned(),

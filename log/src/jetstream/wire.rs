@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two questions of whether something is lost.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Bytes of one batch that is read, about.
 const READ_BYTES: usize = 8 << 20;
 /// Messages of one batch that is read.
@@ -114,6 +116,10 @@ struct GotMessage {
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     pub(super) client: async_nats::Client,
+    /// How often a leader is asked again before what it lacks counts as lost. In a cluster a replica
+    /// may have stored what its leader, above all a new one, has yet to apply; only what was
+    /// acknowledged is sure to be there at once.
+    pub(super) patience: u32,
 }
 
 impl Wire {
@@ -162,6 +168,34 @@ impl Wire {
 
     pub(super) async fn leader_at(&self, stream: &str, sequence: u64) -> Result<Option<Message>, LogError> {
         self.leader_message(stream, json!({ "seq": sequence })).await
+    }
+
+    /// Like [`Wire::leader_at`] of a message somebody has seen: `None` means that it is lost.
+    pub(super) async fn leader_at_surely(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<Message>, LogError> {
+        for _ in 0..self.patience {
+            let found = self.leader_at(stream, sequence).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            tokio::time::sleep(PATIENCE).await;
+        }
+        self.leader_at(stream, sequence).await
+    }
+
+    /// Where a stream ends that somebody has seen reach `seen`: less means that its end is lost.
+    pub(super) async fn last_sequence(&self, stream: &str, seen: u64) -> Result<u64, LogError> {
+        for _ in 0..self.patience {
+            let last = self.stream_info(stream).await?.state.last_sequence;
+            if last >= seen {
+                return Ok(last);
+            }
+            tokio::time::sleep(PATIENCE).await;
+        }
+        Ok(self.stream_info(stream).await?.state.last_sequence)
     }
 
     pub(super) async fn leader_last(&self, stream: &str, subject: &str) -> Result<Option<Message>, LogError> {

@@ -316,6 +316,10 @@ impl Writer {
         let last = self.cell.index.read(move |connection| index::last_of_aggregate(connection, &key)).await?;
         match last {
             Some(entry) if entry.archived.is_none() => {
+                let message = self.shared.wire.leader_at_surely(&self.cell.stream, entry.sequence).await?;
+                if message.is_some() {
+                    return Ok(Some(end_of(&entry)));
+                }
                 let error = LogError::Damaged {
                     place: format!("sequence {}", entry.sequence),
                     reason: format!("the last commit of `{key}` is gone without an archive receipt"),

@@ -1,10 +1,10 @@
 //! Real nats-servers for tests: on free ports of the loopback, in a temporary folder, synced before
-//! each acknowledgement, ended by their own process ids. A missing server fails the test.
+//! each acknowledgement, ended by their own process ids. A missing server fails the test. Here and
+//! not among the tests, because the tests of every room that runs on the log need them.
 
-#![allow(dead_code, reason = "each test binary takes what it needs")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-use autonomos_log::jetstream::{Credentials, Options};
+use crate::jetstream::{Credentials, Options};
 use std::{
     fmt::Write as _,
     io::{Read, Write},
@@ -17,15 +17,16 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 /// Accounts of one set of servers: each fixture has one to itself.
 const ACCOUNTS: usize = 64;
 
 /// The server's program, where `scripts/setup.sh` puts it.
 fn program() -> PathBuf {
-    let cache = std::env::var("AOS_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|_| {
-        PathBuf::from(std::env::var("HOME").expect("`HOME` is set")).join(".cache/autonomos")
-    });
+    let folder = |name: &str| std::env::var(name).ok().map(PathBuf::from);
+    let home = || folder("HOME").expect("`HOME` is set").join(".cache/autonomos");
+    let cache = folder("AOS_CACHE_DIR").unwrap_or_else(home);
     let program = cache.join("nats-2.15.1/nats-server");
     assert!(program.exists(), "`{}` is missing: run scripts/setup.sh", program.display());
     program
@@ -37,11 +38,11 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 /// One server: its program may be ended and started again on the same folder.
-pub(crate) struct Server {
+pub struct Server {
     name: String,
     folder: PathBuf,
-    pub(crate) port: u16,
-    pub(crate) monitoring: u16,
+    pub port: u16,
+    pub monitoring: u16,
     child: Mutex<Option<Child>>,
 }
 
@@ -64,7 +65,7 @@ impl Server {
     }
 
     /// Ends the server as a power cut would, but for what the kernel has taken already.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -72,7 +73,7 @@ impl Server {
     }
 
     /// Ends the server as an operator would.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let id = child.id().to_string();
             assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -81,18 +82,18 @@ impl Server {
     }
 
     /// Starts it again and waits until it serves.
-    pub(crate) fn start_again(&self) {
+    pub fn start_again(&self) {
         self.start();
         self.wait_healthy();
     }
 
     /// Where the server keeps its streams.
-    pub(crate) fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.folder.join("store")
     }
 
     fn wait_healthy(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while get(self.monitoring, "/healthz").is_none_or(|page| !page.contains("200 OK")) {
             let log = std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "server `{}` does not get healthy:\n{log}", self.name);
@@ -117,19 +118,29 @@ fn get(port: u16, path: &str) -> Option<String> {
 }
 
 /// One server, or three that form a cluster.
-pub(crate) struct Nats {
-    pub(crate) servers: Vec<Server>,
+pub struct Nats {
+    pub servers: Vec<Server>,
     accounts: AtomicUsize,
-    _folder: tempfile::TempDir,
+    folder: PathBuf,
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.servers.clear();
+        // What is left behind is in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }
 
 impl Nats {
-    pub(crate) fn start(count: usize) -> Arc<Self> {
+    /// Servers of one's own.
+    pub fn start(count: usize) -> Arc<Self> {
         Self::start_with(count, "always")
     }
 
-    pub(crate) fn start_with(count: usize, sync_interval: &str) -> Arc<Self> {
-        let folder = tempfile::tempdir().unwrap();
+    /// Servers with another `sync_interval`.
+    pub fn start_with(count: usize, sync_interval: &str) -> Arc<Self> {
+        let folder = std::env::temp_dir().join(format!("aos-nats-{}", Uuid::now_v7()));
         let ports = free_ports(count * 3);
         let routes: Vec<String> =
             (0..count).map(|index| format!("\"nats://127.0.0.1:{}\"", ports[index * 3 + 2])).collect();
@@ -143,7 +154,7 @@ impl Nats {
         let server = |index: usize| {
             let [port, monitoring, route] = [0, 1, 2].map(|offset| ports[index * 3 + offset]);
             let name = format!("n{index}");
-            let own = folder.path().join(&name);
+            let own = folder.join(&name);
             std::fs::create_dir_all(&own).unwrap();
             let cluster = if count > 1 {
                 format!(
@@ -156,7 +167,7 @@ impl Nats {
             let store = own.join("store");
             let config = format!(
                 "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitoring}\"\n\
-                 jetstream {{ store_dir: \"{}\", sync_interval: {sync_interval}, max_mem: 64M, max_file: 20G }}\n\
+                 jetstream {{ store_dir: \"{}\", sync_interval: \"{sync_interval}\", max_mem: 64M, max_file: 20G }}\n\
                  {cluster}\naccounts {{\n{accounts}}}\n",
                 store.display()
             );
@@ -170,11 +181,11 @@ impl Nats {
         for server in &servers {
             server.wait_healthy();
         }
-        Arc::new(Self { servers, accounts: AtomicUsize::new(0), _folder: folder })
+        Arc::new(Self { servers, accounts: AtomicUsize::new(0), folder })
     }
 
     /// Servers that tests which run at the same time share; they end with the last of them.
-    pub(crate) fn shared(count: usize) -> Arc<Self> {
+    pub fn shared(count: usize) -> Arc<Self> {
         static SHARED: Mutex<Weak<Nats>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let left = |nats: &Arc<Self>| nats.accounts.load(Ordering::Acquire) + 1 < ACCOUNTS;
@@ -187,14 +198,14 @@ impl Nats {
     }
 
     /// An account nobody else uses.
-    pub(crate) fn account(&self) -> Credentials {
+    pub fn account(&self) -> Credentials {
         let account = self.accounts.fetch_add(1, Ordering::AcqRel);
         assert!(account < ACCOUNTS, "all accounts are taken");
         Credentials::User { user: format!("t{account}"), password: "p".to_owned() }
     }
 
     /// Options of a log in an account.
-    pub(crate) fn options(&self, credentials: Credentials, folder: &Path) -> Options {
+    pub fn options(&self, credentials: Credentials, folder: &Path) -> Options {
         let addresses: Vec<String> =
             self.servers.iter().map(|server| format!("nats://127.0.0.1:{}", server.port)).collect();
         let monitoring = self.servers.iter().map(|server| format!("http://127.0.0.1:{}", server.monitoring));
