@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long storing a batch may take; sending it again only adds to what a slow disk has to do.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two questions of whether something is lost.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Bytes of one batch that is read, about.
@@ -305,7 +307,7 @@ impl Wire {
             headers.insert(BATCH_COMMIT, "1");
         }
         let request =
-            Request::new().headers(headers).payload(last.bytes.clone()).timeout(Some(ANSWER_TIMEOUT));
+            Request::new().headers(headers).payload(last.bytes.clone()).timeout(Some(STORE_TIMEOUT));
         let answer = self.client.send_request(Subject::from(last.subject.as_str()), request).await;
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::MaxPayloadExceeded => Refusal::Other(error.to_string()),

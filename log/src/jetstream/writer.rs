@@ -13,6 +13,8 @@ use crate::{
     recent::Recent,
 };
 use autonomos_domain::envelope::{AggregateKey, Hash, Position};
+use futures::{StreamExt, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
@@ -27,6 +29,8 @@ use tokio::{
 const BATCH_COMMITS: usize = 1000;
 /// Stored bytes in one batch, about, at most.
 const BATCH_BYTES: usize = 8 << 20;
+/// Batches with the server at once: it allows fifty of all nodes together.
+const BATCHES: usize = 2;
 /// How often a commit is sent again because something of another node was in flight on its subject.
 const ATTEMPTS: u32 = 20;
 
@@ -84,42 +88,71 @@ struct End {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     cell: Arc<Cell>,
-    ends: Recent<End>,
+    ends: Mutex<Recent<End>>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, cell: Arc<Cell>) -> Self {
-        Self { shared, cell, ends: Recent::default() }
+        Self { shared, cell, ends: Mutex::new(Recent::default()) }
     }
 
-    /// Serves until every sender is gone.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Append>) {
+    /// Serves until every sender is gone. While batches are with the server the next one gathers;
+    /// an aggregate is in one of them at most.
+    pub(super) async fn run(self, mut requests: mpsc::Receiver<Append>) {
         let mut waiting: VecDeque<Append> = VecDeque::new();
         let mut arrived = Vec::with_capacity(BATCH_COMMITS);
-        loop {
-            if waiting.is_empty() && requests.recv_many(&mut arrived, BATCH_COMMITS).await == 0 {
-                return;
+        let mut busy: HashSet<AggregateKey> = HashSet::new();
+        let mut sent = FuturesUnordered::new();
+        let mut open = true;
+        while open || !sent.is_empty() {
+            tokio::select! {
+                Some(done) = sent.next(), if !sent.is_empty() => {
+                    let done: Vec<AggregateKey> = done;
+                    for key in done {
+                        busy.remove(&key);
+                    }
+                }
+                count = requests.recv_many(&mut arrived, BATCH_COMMITS), if open && waiting.len() < BATCH_COMMITS => {
+                    open = count > 0;
+                }
             }
+            // Who was just answered comes back at once: a moment's patience fills the batch.
+            tokio::task::yield_now().await;
             while waiting.len() + arrived.len() < BATCH_COMMITS
                 && let Ok(append) = requests.try_recv()
             {
                 arrived.push(append);
             }
             waiting.extend(arrived.drain(..));
-            let batch = batch_take(&mut waiting);
-            if let Some(reason) = self.stopped() {
-                for append in batch {
-                    append.answer(Err(AppendError::Stopped { reason: reason.clone() }));
+            while sent.len() < BATCHES {
+                let batch = batch_take(&mut waiting, &busy);
+                if batch.is_empty() {
+                    break;
                 }
-                continue;
+                let keys: Vec<AggregateKey> = batch.iter().map(|append| append.commit.header.key).collect();
+                busy.extend(&keys);
+                let writer = &self;
+                sent.push(async move {
+                    writer.batch_serve(batch).await;
+                    keys
+                });
             }
-            match self.admit(batch).await {
-                Ok(batch) => self.batch_store(batch).await,
-                Err((batch, error)) => {
-                    tracing::warn!(%error, commits = batch.len(), "commits could not be stored");
-                    for append in batch {
-                        append.answer(Err(copy_of(&error).into()));
-                    }
+        }
+    }
+
+    async fn batch_serve(&self, batch: Vec<Append>) {
+        if let Some(reason) = self.stopped() {
+            for append in batch {
+                append.answer(Err(AppendError::Stopped { reason: reason.clone() }));
+            }
+            return;
+        }
+        match self.admit(batch).await {
+            Ok(batch) => self.batch_store(batch).await,
+            Err((batch, error)) => {
+                tracing::warn!(%error, commits = batch.len(), "commits could not be stored");
+                for append in batch {
+                    append.answer(Err(copy_of(&error).into()));
                 }
             }
         }
@@ -130,11 +163,11 @@ impl Writer {
     }
 
     /// Refuses what can't be right and gives the rest its expectation.
-    async fn admit(&mut self, batch: Vec<Append>) -> Result<Vec<Append>, (Vec<Append>, LogError)> {
+    async fn admit(&self, batch: Vec<Append>) -> Result<Vec<Append>, (Vec<Append>, LogError)> {
         let unknown: Vec<AggregateKey> = batch
             .iter()
             .map(|append| append.commit.header.key)
-            .filter(|key| self.ends.get(key).is_none())
+            .filter(|key| self.ends.lock().get(key).is_none())
             .collect();
         if !unknown.is_empty() {
             let found = self.cell.index.read(move |connection| {
@@ -147,14 +180,14 @@ impl Writer {
                 Ok(found)
             });
             match found.await {
-                Ok(found) => found.into_iter().for_each(|(key, end)| self.ends.put(key, end)),
+                Ok(found) => found.into_iter().for_each(|(key, end)| self.ends.lock().put(key, end)),
                 Err(error) => return Err((batch, error)),
             }
         }
         let mut admitted = Vec::with_capacity(batch.len());
         for mut append in batch {
             let key = append.commit.header.key;
-            let mut end = self.ends.get(&key);
+            let mut end = self.ends.lock().get(&key);
             // The commit knows more than this node: another one wrote meanwhile.
             let ahead = append.commit.header.first_version > end.map_or(0, |end| end.version) + 1;
             let other = end.is_some_and(|end| append.commit.header.first_version == end.version + 1);
@@ -178,7 +211,7 @@ impl Writer {
     }
 
     /// Stores a batch but for the commits that conflict, and answers everyone.
-    async fn batch_store(&mut self, batch: Vec<Append>) {
+    async fn batch_store(&self, batch: Vec<Append>) {
         let mut deadline = None;
         let mut pieces = vec![batch];
         while let Some(mut piece) = pieces.pop() {
@@ -188,17 +221,27 @@ impl Writer {
             let messages: Vec<Outgoing> = piece.iter().map(|append| outgoing(&self.cell, append)).collect();
             match self.shared.wire.publish(&self.cell.stream, &messages).await {
                 Ok(first) => self.stored(piece, first),
-                Err(Refusal::Conflict) if piece.len() > 1 => {
-                    metrics::counter!("aos_log_batches_halved_total").increment(1);
-                    let second = piece.split_off(piece.len() / 2);
-                    pieces.push(second);
-                    pieces.push(piece);
-                }
                 Err(Refusal::Conflict) => {
-                    for append in piece {
-                        if let Some(again) = self.conflicting(append).await {
-                            pieces.push(vec![again]);
+                    if piece[0].uncertain {
+                        match self.stored_before(&piece[0]).await {
+                            Ok(Some(first)) => {
+                                self.stored(piece, first);
+                                continue;
+                            }
+                            Ok(None) => {}
+                            Err(error) => {
+                                self.give_up(piece, &error);
+                                continue;
+                            }
                         }
+                    }
+                    if piece.len() > 1 {
+                        metrics::counter!("aos_log_batches_halved_total").increment(1);
+                        let second = piece.split_off(piece.len() / 2);
+                        pieces.push(second);
+                        pieces.push(piece);
+                    } else if let Some(append) = piece.pop() {
+                        pieces.extend(self.conflicting(append).await.map(|again| vec![again]));
                     }
                 }
                 Err(Refusal::Other(reason)) => {
@@ -214,11 +257,7 @@ impl Writer {
                         append.uncertain = true;
                     }
                     if now >= deadline || self.cell.is_stopped() {
-                        for append in piece {
-                            // What this node knows of it may be wrong now.
-                            self.ends.remove(&append.commit.header.key);
-                            append.answer(Err(LogError::Unreachable(reason.clone()).into()));
-                        }
+                        self.give_up(piece, &LogError::Unreachable(reason));
                         continue;
                     }
                     tracing::warn!(%reason, commits = piece.len(), "no answer to a batch of commits: sending it again");
@@ -230,7 +269,26 @@ impl Writer {
         }
     }
 
-    fn stored(&mut self, piece: Vec<Append>, first: u64) {
+    /// Answers that nobody knows whether commits were stored.
+    fn give_up(&self, piece: Vec<Append>, error: &LogError) {
+        for append in piece {
+            // What this node knows of it may be wrong now.
+            self.ends.lock().remove(&append.commit.header.key);
+            append.answer(Err(copy_of(error).into()));
+        }
+    }
+
+    /// Where a commit stands that was sent before without an answer, if it was stored. A batch is
+    /// stored whole and in one stretch: its first commit tells of all.
+    async fn stored_before(&self, append: &Append) -> Result<Option<u64>, LogError> {
+        let subject = self.cell.subject(&append.commit.header.key);
+        let next = self.shared.wire.leader_next(&self.cell.stream, &subject, append.expected + 1).await?;
+        // What came first after the expected sequence is this very commit, if it was stored.
+        let stored = next.filter(|message| codec::content_hash(&message.bytes) == append.commit.hash);
+        Ok(stored.map(|message| message.sequence))
+    }
+
+    fn stored(&self, piece: Vec<Append>, first: u64) {
         let count = piece.len() as u64;
         metrics::counter!("aos_log_commits_total").increment(count);
         metrics::histogram!("aos_log_group_commits").record(count as f64);
@@ -240,37 +298,19 @@ impl Writer {
         }
     }
 
-    fn stored_at(&mut self, append: Append, sequence: u64) {
+    fn stored_at(&self, append: Append, sequence: u64) {
         let commit = &append.commit;
         let end = End { sequence, version: commit.last_version(), hash: commit.hash };
-        self.ends.put(commit.header.key, end);
+        self.ends.lock().put(commit.header.key, end);
         let appended =
             Appended { position: Position { cell: self.cell.number, sequence }, hash: commit.hash };
         append.answer(Ok(appended));
     }
 
-    /// Looks at the leader why a commit was refused: it conflicts, or was stored by an earlier try,
-    /// or is to be sent again with what this node knows now.
-    async fn conflicting(&mut self, mut append: Append) -> Option<Append> {
+    /// Looks at the leader why a commit was refused: it conflicts, or is to be sent again with what
+    /// this node knows now.
+    async fn conflicting(&self, mut append: Append) -> Option<Append> {
         let key = append.commit.header.key;
-        if append.uncertain {
-            let subject = self.cell.subject(&key);
-            let next = self.shared.wire.leader_next(&self.cell.stream, &subject, append.expected + 1).await;
-            match next {
-                // What came first after the expected sequence is this very commit, if it was stored.
-                Ok(Some(message)) if codec::content_hash(&message.bytes) == append.commit.hash => {
-                    self.cell.seen(message.sequence);
-                    self.stored_at(append, message.sequence);
-                    return None;
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    self.ends.remove(&key);
-                    append.answer(Err(error.into()));
-                    return None;
-                }
-            }
-        }
         let end = match self.leader_end(&key).await {
             Ok(end) => end,
             Err(error) => {
@@ -292,7 +332,7 @@ impl Writer {
     }
 
     /// Where an aggregate ends, from the leader, or from the receipts if it left the stream.
-    async fn leader_end(&mut self, key: &AggregateKey) -> Result<Option<End>, LogError> {
+    async fn leader_end(&self, key: &AggregateKey) -> Result<Option<End>, LogError> {
         let subject = self.cell.subject(key);
         let last = self.shared.wire.leader_last(&self.cell.stream, &subject).await?;
         let end = match last {
@@ -304,8 +344,8 @@ impl Writer {
             None => self.archived_end(key).await?,
         };
         match end {
-            Some(end) => self.ends.put(*key, end),
-            None => self.ends.remove(key),
+            Some(end) => self.ends.lock().put(*key, end),
+            None => self.ends.lock().remove(key),
         }
         Ok(end)
     }
@@ -339,14 +379,15 @@ fn end_of(entry: &index::Entry) -> End {
 
 /// What goes out next: at most one commit of each aggregate, for two of one subject in a batch are
 /// refused however often it is sent.
-fn batch_take(waiting: &mut VecDeque<Append>) -> Vec<Append> {
+fn batch_take(waiting: &mut VecDeque<Append>, busy: &HashSet<AggregateKey>) -> Vec<Append> {
     let mut subjects = HashSet::new();
     let mut batch = Vec::new();
     let mut later = VecDeque::new();
     let mut bytes = 0;
     while let Some(append) = waiting.pop_front() {
         let full = batch.len() >= BATCH_COMMITS || bytes >= BATCH_BYTES;
-        if full || !subjects.insert(append.commit.header.key) {
+        let key = append.commit.header.key;
+        if full || busy.contains(&key) || !subjects.insert(key) {
             later.push_back(append);
             if full {
                 break;
