@@ -30,7 +30,12 @@ const BATCH_COMMITS: usize = 1000;
 /// Stored bytes in one batch, about, at most.
 const BATCH_BYTES: usize = 8 << 20;
 /// Batches with the server at once: it allows fifty of all nodes together.
-const BATCHES: usize = 2;
+const BATCHES: usize = 4;
+/// What makes another batch worth sending while one is with the server: a batch costs one sync
+/// whatever its size, so that two halves take longer than one whole.
+const WORTH_COMMITS: usize = 256;
+/// How long a batch waits for callers that were just answered and are about to come back.
+const GATHER: Duration = Duration::from_millis(1);
 /// How often a commit is sent again because something of another node was in flight on its subject.
 const ATTEMPTS: u32 = 20;
 
@@ -104,10 +109,13 @@ impl Writer {
         let mut busy: HashSet<AggregateKey> = HashSet::new();
         let mut sent = FuturesUnordered::new();
         let mut open = true;
+        // How many were answered last.
+        let mut answered = 0;
         while open || !sent.is_empty() {
             tokio::select! {
                 Some(done) = sent.next(), if !sent.is_empty() => {
                     let done: Vec<AggregateKey> = done;
+                    answered = done.len();
                     for key in done {
                         busy.remove(&key);
                     }
@@ -116,15 +124,25 @@ impl Writer {
                     open = count > 0;
                 }
             }
-            // Who was just answered comes back at once: a moment's patience fills the batch.
-            tokio::task::yield_now().await;
+            waiting.extend(arrived.drain(..));
+            if sent.is_empty() && open {
+                let gathered = async {
+                    while waiting.len() + arrived.len() < answered.min(BATCH_COMMITS) {
+                        if requests.recv_many(&mut arrived, BATCH_COMMITS).await == 0 {
+                            return;
+                        }
+                    }
+                };
+                // Whether all came or not, what is here goes.
+                let _ = tokio::time::timeout(GATHER, gathered).await;
+            }
             while waiting.len() + arrived.len() < BATCH_COMMITS
                 && let Ok(append) = requests.try_recv()
             {
                 arrived.push(append);
             }
             waiting.extend(arrived.drain(..));
-            while sent.len() < BATCHES {
+            while sent.is_empty() || (sent.len() < BATCHES && waiting.len() >= WORTH_COMMITS) {
                 let batch = batch_take(&mut waiting, &busy);
                 if batch.is_empty() {
                     break;
