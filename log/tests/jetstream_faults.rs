@@ -383,6 +383,25 @@ async fn purge_without_a_receipt_is_a_hole() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_part_of_a_large_cell_is_checked_beside_the_writer() {
+    let setup = Setup::new(Nats::shared(1));
+    let chains = written(&setup, 200).await;
+    let key = chains[1].key;
+    let subject = format!("ev.0.{}.{}.{}", key.tenant, key.aggregate_type, key.aggregate_id);
+    setup.api("STREAM.PURGE.aos-cell-0", json!({ "filter": subject, "seq": 5 })).await;
+    let options = Options { start_check_bytes: 4096, ..setup.options("a") };
+    let log = JetStreamLog::open(options, setup.control("a")).await.unwrap();
+    let found = async {
+        while log.damage().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), found).await.expect("it is found");
+    assert_eq!((log.damage()[0].kind, log.damage()[0].first_sequence), (BrokenKind::Missing, 2));
+    assert!(log.stopped(0).is_some());
+}
+
 /// The same messages again, but two of them in the other order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapped_pair_is_found() {
