@@ -207,6 +207,8 @@ struct Shared {
     archiving: tokio::sync::Mutex<()>,
     /// Begins the names of this process's segments: two nodes never append to one file.
     segment_prefix: String,
+    /// Counts connections to the servers.
+    connected: watch::Receiver<u64>,
     closing: CancellationToken,
 }
 
@@ -303,6 +305,7 @@ impl JetStreamLog {
             commit_limit,
             archiving: tokio::sync::Mutex::new(()),
             segment_prefix: format!("segment-{}-", Uuid::now_v7().simple()),
+            connected: connected.clone(),
             closing: CancellationToken::new(),
         });
         let mut writers = Vec::new();

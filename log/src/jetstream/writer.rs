@@ -237,7 +237,14 @@ impl Writer {
                 continue;
             }
             let messages: Vec<Outgoing> = piece.iter().map(|append| outgoing(&self.cell, append)).collect();
-            match self.shared.wire.publish(&self.cell.stream, &messages).await {
+            let mut connected = self.shared.connected.clone();
+            connected.mark_unchanged();
+            let outcome = tokio::select! {
+                outcome = self.shared.wire.publish(&self.cell.stream, &messages) => outcome,
+                // An answer to the connection before can't come any more.
+                _ = connected.changed() => Err(Refusal::Unknown("the connection was lost".to_owned())),
+            };
+            match outcome {
                 Ok(first) => self.stored(piece, first),
                 Err(Refusal::Conflict) => {
                     if piece[0].uncertain {
