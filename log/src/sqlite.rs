@@ -4,7 +4,6 @@
 mod archive;
 mod backup;
 mod check;
-mod live;
 mod reader;
 mod schema;
 mod writer;
@@ -12,15 +11,16 @@ mod writer;
 pub use backup::{backup, restore};
 
 use crate::{
-    codec,
     control::ControlStore,
     error::{AppendError, LogError},
     integrity::{self, Broken, VerifyReport},
+    live,
     port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit},
+    prepare::prepare,
 };
 use async_trait::async_trait;
 use autonomos_domain::{
-    envelope::{AggregateKey, Hash, Position},
+    envelope::{AggregateKey, Hash},
     ids::LogId,
 };
 use chrono::{DateTime, Utc};
@@ -119,6 +119,22 @@ impl Shared {
             return Ok(());
         }
         Err(LogError::Store(format!("there is no cell `{cell}`")))
+    }
+}
+
+#[async_trait]
+impl live::Source for Arc<Shared> {
+    fn tail(&self) -> &live::Tail {
+        &self.tail
+    }
+
+    async fn read(&self, after: u64, filter: &Filter, limit: ReadLimit) -> Result<Page, LogError> {
+        Shared::read(self, after, filter.clone(), limit).await
+    }
+
+    async fn reaches(&self, sequence: u64, head: u64) -> Result<(), LogError> {
+        // Nobody else writes the file.
+        Err(live::beyond(sequence, head))
     }
 }
 
@@ -276,42 +292,6 @@ impl Drop for SqliteLog {
     }
 }
 
-/// Checks what a commit says of itself, and gives it its bytes and hash.
-fn prepare(commit: NewCommit) -> Result<(StoredCommit, Option<Hash>), AppendError> {
-    let NewCommit { header, events } = commit;
-    let invalid = |reason: &str| Err(AppendError::Invalid(reason.to_owned()));
-    if events.is_empty() {
-        return invalid("it has no events");
-    }
-    if header.first_version == 0 {
-        return invalid("versions begin at 1");
-    }
-    let prev_hash = match &header.prev_hash {
-        None => None,
-        Some(text) => match codec::hash_from_hex(text) {
-            Some(hash) => Some(hash),
-            None => return invalid("`prev_hash` is not a hash in hex"),
-        },
-    };
-    if prev_hash.is_none() != (header.first_version == 1) {
-        return invalid("`prev_hash` belongs to every commit but an aggregate's first");
-    }
-    let bytes = codec::encode(&header, &events).map_err(|error| AppendError::Invalid(error.to_string()))?;
-    if bytes.len() > COMMIT_LIMIT {
-        return Err(AppendError::TooLarge { bytes: bytes.len(), limit: COMMIT_LIMIT });
-    }
-    let hash = codec::content_hash(&bytes);
-    let stored = StoredCommit {
-        position: Position { cell: CELL, sequence: 0 },
-        header,
-        events,
-        hash,
-        running_hash: [0; 32],
-        bytes,
-    };
-    Ok((stored, prev_hash))
-}
-
 #[async_trait]
 impl EventLog for SqliteLog {
     fn log_id(&self) -> LogId {
@@ -323,7 +303,7 @@ impl EventLog for SqliteLog {
     }
 
     async fn append(&self, commit: NewCommit) -> Result<Appended, AppendError> {
-        let (stored, prev_hash) = prepare(commit)?;
+        let (stored, prev_hash) = prepare(commit, CELL, COMMIT_LIMIT)?;
         let (reply, answer) = oneshot::channel();
         self.send(writer::Request::Append(writer::Append {
             commit: Arc::new(stored),
@@ -372,7 +352,7 @@ impl EventLog for SqliteLog {
         if let Err(error) = self.shared.check_cell(cell) {
             return Box::pin(futures::stream::once(async { Err(error) }));
         }
-        live::subscribe(Arc::clone(&self.shared), after, filter)
+        live::subscribe(Arc::clone(&self.shared), self.shared.head.clone(), after, filter)
     }
 
     async fn archive(&self, key: &AggregateKey, keep_last: bool) -> Result<u64, LogError> {

@@ -25,6 +25,8 @@ fn every_code_has_its_page() {
         LogError::NotArchivable { key, reason: text() }.code(),
         LogError::Closed.code(),
         LogError::InUse { folder: text() }.code(),
+        LogError::Unreachable(text()).code(),
+        LogError::Misconfigured { what: text(), setting: text(), found: text(), wanted: text() }.code(),
         AppendError::Conflict { key, expected: 1, actual: 2 }.code(),
         AppendError::Stopped { reason: text() }.code(),
         AppendError::TooLarge { bytes: 2, limit: 1 }.code(),

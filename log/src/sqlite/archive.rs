@@ -1,41 +1,22 @@
-//! Segments: commits that were moved out of the log file, in zstd frames. The log file keeps a
-//! receipt for each frame and all but the bytes of each commit in it. A frame is on disk before its
-//! receipt is; what a crash leaves without a receipt is never read.
+//! Commits that were moved out of the log file to segments. The log file keeps a receipt for each
+//! frame and all but the bytes of each commit in it.
 
-use super::{CELL, Shared, reader, schema::type_code};
+use super::{CELL, Shared, reader};
 use crate::{
     codec,
+    columns::type_code,
     error::LogError,
     integrity::{Broken, BrokenKind},
-    port::StoredCommit,
+    segments::{self, Frame},
 };
 use autonomos_domain::envelope::{AggregateKey, AggregateType, Hash};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
-/// Bytes in one frame before compression, about: what reading one archived commit costs at most.
-const FRAME_BYTES: usize = 4 << 20;
-/// A segment file that is larger gets no more frames.
-const SEGMENT_BYTES: u64 = 256 << 20;
-const COMPRESSION_LEVEL: i32 = 3;
-
-/// A frame that is on disk.
-struct Frame {
-    segment: String,
-    offset: u64,
-    length: usize,
-    raw_length: usize,
-    hash: Hash,
-    /// Sequence, offset in the frame, length.
-    commits: Vec<(u64, usize, usize)>,
-}
+/// Segments of this adapter, by name.
+const SEGMENT_PREFIX: &str = "segment-";
 
 /// What the writer has to do: file the frames and drop the rows, all at once.
 pub(super) struct Plan {
@@ -66,7 +47,7 @@ pub(super) async fn archive(
             if keep_last {
                 commits.pop();
             }
-            frames_write(&shared.readers.archive, &commits)
+            segments::frames_write(&shared.readers.archive, SEGMENT_PREFIX, usize::MAX, &commits)
         })
         .await?;
     if frames.is_empty() {
@@ -76,73 +57,6 @@ pub(super) async fn archive(
     let plan = Plan { key, keep_last, frames, reply };
     writer.send(super::writer::Request::Archive(plan)).await.map_err(|_| LogError::Closed)?;
     answer.await.map_err(|_| LogError::Closed)?
-}
-
-fn frames_write(folder: &Path, commits: &[StoredCommit]) -> Result<Vec<Frame>, LogError> {
-    let mut frames = Vec::new();
-    let mut rest = commits;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let count = rest
-            .iter()
-            .take_while(|commit| {
-                let fits = bytes < FRAME_BYTES;
-                bytes += commit.bytes.len();
-                fits
-            })
-            .count();
-        let (now, later) = rest.split_at(count);
-        frames.push(frame_write(folder, now).map_err(|error| {
-            LogError::Store(format!("the archive in `{}` could not be written: {error}", folder.display()))
-        })?);
-        rest = later;
-    }
-    Ok(frames)
-}
-
-fn frame_write(folder: &Path, commits: &[StoredCommit]) -> std::io::Result<Frame> {
-    let mut raw = Vec::with_capacity(commits.iter().map(|commit| commit.bytes.len()).sum());
-    let mut index = Vec::with_capacity(commits.len());
-    for commit in commits {
-        index.push((commit.position.sequence, raw.len(), commit.bytes.len()));
-        raw.extend_from_slice(&commit.bytes);
-    }
-    let stored = zstd::bulk::compress(&raw, COMPRESSION_LEVEL)?;
-    let (segment, mut file) = segment_open(folder)?;
-    let offset = file.seek(SeekFrom::End(0))?;
-    file.write_all(&stored)?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    Ok(Frame {
-        segment,
-        offset,
-        length: stored.len(),
-        raw_length: raw.len(),
-        hash: codec::content_hash(&stored),
-        commits: index,
-    })
-}
-
-/// The segment that takes the next frame: the newest, or a new one if that is full.
-fn segment_open(folder: &Path) -> std::io::Result<(String, File)> {
-    let mut newest = 0_u64;
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let number =
-            name.to_str().and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".zst")?.parse().ok());
-        newest = newest.max(number.unwrap_or(0));
-    }
-    loop {
-        let name = format!("segment-{newest:08}.zst");
-        let file = OpenOptions::new().create(newest > 0).append(true).open(folder.join(&name));
-        match file {
-            Ok(file) if file.metadata()?.len() < SEGMENT_BYTES => return Ok((name, file)),
-            Ok(_) => {}
-            Err(error) if newest > 0 => return Err(error),
-            Err(_) => {}
-        }
-        newest += 1;
-    }
 }
 
 impl Plan {
@@ -255,27 +169,9 @@ impl<'a> Frames<'a> {
             |reason: String| LogError::Damaged { place: format!("archive receipt {receipt}"), reason };
         let (segment, offset, length, raw_length) =
             found.ok_or_else(|| damaged("the receipt is missing".to_owned()))?;
-        let read = || {
-            let stored = frame_read(self.folder, &segment, offset, length)?;
-            zstd::bulk::decompress(&stored, raw_length)
-        };
-        read().map(Bytes::from).map_err(|error| damaged(format!("segment `{segment}`: {error}")))
+        segments::frame_open(self.folder, &segment, offset, length, raw_length)
+            .map_err(|error| damaged(format!("segment `{segment}`: {error}")))
     }
-}
-
-fn frame_read(folder: &Path, segment: &str, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(folder.join(segment))?;
-    // A damaged length must not ask for more memory than the file has bytes.
-    if offset.saturating_add(length as u64) > file.metadata()?.len() {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::UnexpectedEof,
-            "the segment ends within a frame",
-        ));
-    }
-    file.seek(SeekFrom::Start(offset))?;
-    let mut stored = vec![0; length];
-    file.read_exact(&mut stored)?;
-    Ok(stored)
 }
 
 /// Whether each receipt's frame is what was written.
@@ -288,7 +184,7 @@ pub(super) fn receipts_check(connection: &Connection, folder: &Path) -> Result<V
     while let Some(row) = rows.next()? {
         let (first, last, hash): (u64, u64, Hash) = (row.get(0)?, row.get(1)?, row.get(5)?);
         let segment: String = row.get(2)?;
-        let reason = match frame_read(folder, &segment, row.get(3)?, row.get(4)?) {
+        let reason = match segments::frame_read(folder, &segment, row.get(3)?, row.get(4)?) {
             Ok(stored) if codec::content_hash(&stored) == hash => continue,
             Ok(_) => format!("a frame of segment `{segment}` is not what was written"),
             Err(error) => format!("a frame of segment `{segment}` can't be read: {error}"),

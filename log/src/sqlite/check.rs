@@ -2,11 +2,9 @@
 //! `verify`. A page that can't be read is stepped over and named, so that one bad page doesn't hide
 //! what else is lost.
 
-use super::{
-    CELL, FILE, Shared, archive, reader,
-    schema::{self, key_of, type_code},
-};
+use super::{CELL, FILE, Shared, archive, reader, schema};
 use crate::{
+    columns::{key_of, type_code},
     control::{ANCHOR_COMMITS, Anchor, ControlStore, merkle_root},
     error::LogError,
     integrity::{Broken, BrokenKind, Checker, Depth, Row, VerifyReport, witness_check},

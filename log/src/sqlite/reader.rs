@@ -2,9 +2,10 @@
 //! if they had never moved. Every commit's hash is checked before it is handed out, so that a
 //! damaged one is an error and never a wrong fact.
 
-use super::{Shared, archive, schema, schema::type_code, writer::position};
+use super::{Shared, archive, schema, writer::position};
 use crate::{
     codec,
+    columns::type_code,
     error::LogError,
     port::{Filter, Page, ReadLimit, StoredCommit},
 };

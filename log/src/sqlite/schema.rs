@@ -1,13 +1,9 @@
 //! Tables of the log file, and how connections to it are set up.
 
 use crate::error::LogError;
-use autonomos_domain::{
-    envelope::{AggregateKey, AggregateType},
-    ids::{LogId, TenantId},
-};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use autonomos_domain::ids::LogId;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::{path::Path, time::Duration};
-use uuid::Uuid;
 
 /// Format of the file; another one is refused.
 const FORMAT: &str = "1";
@@ -56,43 +52,6 @@ const TABLES: &str = "
     CREATE UNIQUE INDEX IF NOT EXISTS archived_by_aggregate
         ON archived (tenant, aggregate_type, aggregate_id, first_version);
 ";
-
-/// The number an aggregate type is stored as; never reused.
-pub(super) const fn type_code(aggregate_type: AggregateType) -> u8 {
-    match aggregate_type {
-        AggregateType::Tenant => 1,
-        AggregateType::User => 2,
-        AggregateType::ApiKey => 3,
-        AggregateType::Reservation => 4,
-        AggregateType::Connection => 5,
-        AggregateType::Feed => 6,
-        AggregateType::Sync => 7,
-        AggregateType::StreamSchema => 8,
-        AggregateType::Mapping => 9,
-        AggregateType::Ontology => 10,
-        AggregateType::UnifiedView => 11,
-        AggregateType::Identity => 12,
-        AggregateType::Task => 13,
-        AggregateType::Schedule => 14,
-        AggregateType::Agent => 15,
-    }
-}
-
-/// The key in the columns `tenant, aggregate_type, aggregate_id` from `first` on; `None` if they
-/// hold none (a damaged row).
-pub(super) fn key_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AggregateKey>> {
-    let uuid = |index: usize| -> rusqlite::Result<Option<Uuid>> {
-        Ok(row.get_ref(index)?.as_blob().ok().and_then(|bytes| Uuid::from_slice(bytes).ok()))
-    };
-    let code = row.get_ref(first + 1)?.as_i64().unwrap_or_default();
-    let aggregate_type = AggregateType::ALL.into_iter().find(|kind| i64::from(type_code(*kind)) == code);
-    let (Some(tenant), Some(aggregate_type), Some(aggregate_id)) =
-        (uuid(first)?, aggregate_type, uuid(first + 2)?)
-    else {
-        return Ok(None);
-    };
-    Ok(Some(AggregateKey { tenant: TenantId(tenant), aggregate_type, aggregate_id }))
-}
 
 /// The one connection that writes; makes the log if there is none.
 pub(super) fn open_writer(

@@ -1,17 +1,18 @@
 //! The writer: one thread, one connection, one transaction for all that waits. A commit that
 //! conflicts is refused alone and takes no sequence, so that a cell's sequences stay dense.
 
-use super::{CELL, Shared, archive::Plan, check, schema::type_code};
+use super::{CELL, Shared, archive::Plan, check};
 use crate::{
     codec,
+    columns::type_code,
     control::{ANCHOR_COMMITS, Anchor, ControlStore, merkle_root},
     error::{AppendError, LogError},
     port::{Appended, Head, StoredCommit},
+    recent::Recent,
 };
 use autonomos_domain::envelope::{AggregateKey, Hash, Position};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering, mpsc as thread_mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -22,8 +23,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 const GROUP_COMMITS: usize = 1024;
 /// Stored bytes in one transaction, about, at most.
 const GROUP_BYTES: usize = 32 << 20;
-/// Aggregates per generation of the cache of heads; two generations are kept.
-const CACHED_HEADS: usize = 32 * 1024;
 
 const INSERT: &str = "INSERT INTO commits (sequence, tenant, aggregate_type, aggregate_id, first_version,
     last_version, recorded_max, hash, running_hash, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -54,31 +53,6 @@ struct AggregateHead {
     hash: Hash,
 }
 
-/// Heads of the aggregates used last: when the young generation is full it becomes the old one.
-#[derive(Default)]
-struct HeadCache {
-    young: HashMap<AggregateKey, AggregateHead>,
-    old: HashMap<AggregateKey, AggregateHead>,
-}
-
-impl HeadCache {
-    fn get(&self, key: &AggregateKey) -> Option<AggregateHead> {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
-    }
-
-    fn put(&mut self, key: AggregateKey, head: AggregateHead) {
-        if self.young.len() >= CACHED_HEADS {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, head);
-    }
-
-    fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-    }
-}
-
 /// Where the cell stands; changed only after a transaction is durable.
 #[derive(Debug, Clone)]
 struct CellState {
@@ -92,7 +66,7 @@ pub(super) struct Writer {
     connection: Connection,
     shared: Arc<Shared>,
     heads: watch::Sender<Head>,
-    aggregates: HeadCache,
+    aggregates: Recent<AggregateHead>,
     state: CellState,
     /// Set when a transaction failed: what is in memory may not be what is stored.
     uncertain: bool,
@@ -139,7 +113,7 @@ impl Writer {
             connection,
             shared,
             heads,
-            aggregates: HeadCache::default(),
+            aggregates: Recent::default(),
             state,
             uncertain: false,
             anchors: Some(anchors),

@@ -1,11 +1,11 @@
 //! Subscriptions. The last commits stay in memory while anyone subscribes; who is slower than they
 //! fall out reads from the store again, so nobody's slowness costs memory or the writer's time.
 
-use super::Shared;
 use crate::{
     error::LogError,
-    port::{Delivery, Filter, Head, ReadLimit, StoredCommit},
+    port::{Delivery, Filter, Head, Page, ReadLimit, StoredCommit},
 };
+use async_trait::async_trait;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use std::{
@@ -23,9 +23,29 @@ const TAIL_BYTES: usize = 32 << 20;
 /// One read of a subscription that catches up.
 const CATCH_UP: ReadLimit = ReadLimit { commits: 512, bytes: 4 << 20 };
 
+/// What a subscription reads from: one cell of an adapter.
+#[async_trait]
+pub(crate) trait Source: Send + Sync + 'static {
+    fn tail(&self) -> &Tail;
+
+    async fn read(&self, after: u64, filter: &Filter, limit: ReadLimit) -> Result<Page, LogError>;
+
+    /// An error if the cell does not reach a sequence that lies after the head known here.
+    async fn reaches(&self, sequence: u64, head: u64) -> Result<(), LogError>;
+}
+
+/// What a reader that was further than the log is told.
+pub(crate) fn beyond(sequence: u64, head: u64) -> LogError {
+    LogError::Damaged {
+        place: format!("sequence {sequence}"),
+        reason: format!("a reader was there before, but the log ends at {head}"),
+    }
+}
+
 /// The last commits, contiguous.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
+    /// They are kept while there are any.
     subscribers: AtomicUsize,
     kept: Mutex<Kept>,
 }
@@ -37,8 +57,26 @@ struct Kept {
 }
 
 impl Tail {
+    /// Keeps the last commits from now on, until the subscriber is removed.
+    pub(crate) fn subscriber_add(&self) {
+        self.subscribers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets all: what comes next does not follow what is here.
+    pub(crate) fn clear(&self) {
+        *self.kept.lock() = Kept::default();
+    }
+
+    /// A commit, if it is among the last.
+    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<StoredCommit>> {
+        let kept = self.kept.lock();
+        let first = kept.commits.front()?.position.sequence;
+        let index = sequence.checked_sub(first)? as usize;
+        kept.commits.get(index).map(Arc::clone)
+    }
+
     /// Adds commits that just became durable.
-    pub(super) fn extend<'a>(&self, commits: impl Iterator<Item = &'a Arc<StoredCommit>>) {
+    pub(crate) fn extend<'a>(&self, commits: impl Iterator<Item = &'a Arc<StoredCommit>>) {
         let mut kept = self.kept.lock();
         if self.subscribers.load(Ordering::Acquire) == 0 {
             *kept = Kept::default();
@@ -82,8 +120,8 @@ fn matches(filter: &Filter, commit: &StoredCommit) -> bool {
         && (filter.aggregate_types.is_empty() || filter.aggregate_types.contains(&key.aggregate_type))
 }
 
-struct Subscription {
-    shared: Arc<Shared>,
+struct Subscription<S: Source> {
+    source: S,
     heads: watch::Receiver<Head>,
     filter: Filter,
     /// Everything up to here was looked at; what matched is in `pending`.
@@ -93,19 +131,29 @@ struct Subscription {
     /// Whether the reader was told that it reached the end.
     caught_up: bool,
     pending: VecDeque<Arc<StoredCommit>>,
+    /// Whether the log is known to reach as far as the reader was.
+    confirmed: bool,
     failed: bool,
 }
 
-impl Drop for Subscription {
+impl<S: Source> Drop for Subscription<S> {
     fn drop(&mut self) {
-        self.shared.tail.subscribers.fetch_sub(1, Ordering::AcqRel);
+        self.source.tail().subscribers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Subscription {
+impl<S: Source> Subscription<S> {
     async fn next(&mut self) -> Option<Result<Delivery, LogError>> {
         if self.failed {
             return None;
+        }
+        if !self.confirmed {
+            let head = self.heads.borrow().sequence;
+            if let Err(error) = self.source.reaches(self.at, head).await {
+                self.failed = true;
+                return Some(Err(error));
+            }
+            self.confirmed = true;
         }
         loop {
             if let Some(commit) = self.pending.pop_front() {
@@ -131,12 +179,12 @@ impl Subscription {
     }
 
     async fn fetch(&mut self) -> Result<(), LogError> {
-        if let Some((matching, last)) = self.shared.tail.after(self.at, &self.filter) {
+        if let Some((matching, last)) = self.source.tail().after(self.at, &self.filter) {
             self.pending = matching;
             self.at = last;
             return Ok(());
         }
-        let page = self.shared.read(self.at, self.filter.clone(), CATCH_UP).await?;
+        let page = self.source.read(self.at, &self.filter, CATCH_UP).await?;
         self.pending = page.commits.into();
         self.at = page.scanned_to;
         Ok(())
@@ -144,23 +192,17 @@ impl Subscription {
 }
 
 /// A stream of everything after `after`, then live. It ends after an error and when the log closes.
-pub(super) fn subscribe(
-    shared: Arc<Shared>,
+pub(crate) fn subscribe<S: Source>(
+    source: S,
+    heads: watch::Receiver<Head>,
     after: u64,
     filter: Filter,
 ) -> BoxStream<'static, Result<Delivery, LogError>> {
-    let heads = shared.head.clone();
-    let head = heads.borrow().sequence;
-    if after > head {
-        let error = LogError::Damaged {
-            place: format!("sequence {after}"),
-            reason: format!("a reader was there before, but the log ends at {head}"),
-        };
-        return Box::pin(futures::stream::once(async { Err(error) }));
-    }
-    shared.tail.subscribers.fetch_add(1, Ordering::AcqRel);
+    source.tail().subscriber_add();
+    let confirmed = after <= heads.borrow().sequence;
     let subscription = Subscription {
-        shared,
+        source,
+        confirmed,
         heads,
         filter,
         at: after,
