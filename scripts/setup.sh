@@ -83,6 +83,8 @@ rustflags = ["-C", "link-arg=-Wl,-rpath,\$ORIGIN/../lib:$duckdb"]
 [env]
 DUCKDB_LIB_DIR = "$duckdb"
 AOS_CACHE_DIR = "$cache"
+# How the allocator is built: few arenas, and memory back to the system after a tenth of a second.
+JEMALLOC_SYS_WITH_MALLOC_CONF = "background_thread:true,narenas:4,dirty_decay_ms:100,muzzy_decay_ms:0"
 TOML
 )"
 mkdir -p .cargo

@@ -21,6 +21,7 @@ mod quarantine;
 mod query;
 mod repairs;
 mod respond;
+mod rules;
 mod screen;
 mod settings;
 pub(crate) mod state;
@@ -75,6 +76,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(repairs::routes())
         .merge(quarantine::routes())
         .merge(uploads::routes())
+        .merge(rules::routes())
         .merge(settings::routes())
         .merge(views::routes())
         .merge(exports::routes())

@@ -177,27 +177,14 @@ fn put_block(bytes: &mut Vec<u8>, block: &[u8], name: &'static str) -> Result<()
 pub fn decode(bytes: &Bytes) -> Result<(CommitHeader, Vec<StoredEvent>), CodecError> {
     let mut reader = Reader { bytes, at: 0 };
     let header = reader.header()?;
-    let count = reader.u32("event count")? as usize;
-    // An event takes at least 9 bytes: a damaged count can't ask for more memory than there is data.
-    let mut events = Vec::with_capacity(count.min(bytes.len() / 9));
-    for _ in 0..count {
-        let type_length = reader.u16("event type")? as usize;
-        let event_type = std::str::from_utf8(reader.take(type_length, "event type")?)
-            .map_err(|_| CodecError::Unreadable("event type"))?
-            .to_owned();
-        let schema_version = reader.u16("schema version")?;
-        let payload = reader.block("payload")?;
-        let body = match reader.take(1, "body")?[0] {
-            0 => None,
-            1 => Some(StoredBody { key_id: reader.u64("body key")?, bytes: reader.block("body")? }),
-            _ => return Err(CodecError::Unreadable("body")),
-        };
-        events.push(StoredEvent { event_type, schema_version, payload, body });
-    }
-    match bytes.len() - reader.at {
-        0 => Ok((header, events)),
-        trailing => Err(CodecError::Trailing(trailing)),
-    }
+    Ok((header, reader.events()?))
+}
+
+/// The events alone, as [`decode`] gives them.
+pub(crate) fn decode_events(bytes: &Bytes) -> Result<Vec<StoredEvent>, CodecError> {
+    let mut reader = Reader { bytes, at: 0 };
+    reader.header_bytes()?;
+    reader.events()
 }
 
 /// The header alone.
@@ -211,16 +198,45 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn header(&mut self) -> Result<CommitHeader, CodecError> {
+    fn header_bytes(&mut self) -> Result<&'a [u8], CodecError> {
         let version = self.take(1, "version")?[0];
         if version != VERSION {
             return Err(CodecError::Version(version));
         }
         let length = self.u32("header")? as usize;
-        let json = self.take(length, "header")?;
+        self.take(length, "header")
+    }
+
+    fn header(&mut self) -> Result<CommitHeader, CodecError> {
+        let json = self.header_bytes()?;
         let header: HeaderOwned =
             serde_json::from_slice(json).map_err(|_| CodecError::Unreadable("header"))?;
         Ok(header.into())
+    }
+
+    /// Everything after the header.
+    fn events(&mut self) -> Result<Vec<StoredEvent>, CodecError> {
+        let count = self.u32("event count")? as usize;
+        // An event takes at least 9 bytes: a damaged count can't ask for more memory than there is data.
+        let mut events = Vec::with_capacity(count.min(self.bytes.len() / 9));
+        for _ in 0..count {
+            let type_length = self.u16("event type")? as usize;
+            let event_type = std::str::from_utf8(self.take(type_length, "event type")?)
+                .map_err(|_| CodecError::Unreadable("event type"))?
+                .to_owned();
+            let schema_version = self.u16("schema version")?;
+            let payload = self.block("payload")?;
+            let body = match self.take(1, "body")?[0] {
+                0 => None,
+                1 => Some(StoredBody { key_id: self.u64("body key")?, bytes: self.block("body")? }),
+                _ => return Err(CodecError::Unreadable("body")),
+            };
+            events.push(StoredEvent { event_type, schema_version, payload, body });
+        }
+        match self.bytes.len() - self.at {
+            0 => Ok(events),
+            trailing => Err(CodecError::Trailing(trailing)),
+        }
     }
 
     fn take(&mut self, length: usize, part: &'static str) -> Result<&'a [u8], CodecError> {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 /// Bounds of what stays in memory.
 const TAIL_COMMITS: usize = 4096;
-const TAIL_BYTES: usize = 32 << 20;
+const TAIL_BYTES: usize = 12 << 20;
 /// One read of a subscription that catches up.
 const CATCH_UP: ReadLimit = ReadLimit { commits: 512, bytes: 4 << 20 };
 

@@ -7,6 +7,9 @@ use crate::{
 };
 use autonomos_domain::envelope::{Hash, Position};
 
+/// Commits from this size on.
+const SHARED: usize = 16 * 1024;
+
 /// Checks what a commit says of itself, and gives it its bytes and hash.
 pub(crate) fn prepare(
     commit: NewCommit,
@@ -35,6 +38,12 @@ pub(crate) fn prepare(
     if bytes.len() > limit {
         return Err(AppendError::TooLarge { bytes: bytes.len(), limit });
     }
+    // What is large is not kept twice: the events become slices of the bytes that are stored.
+    let events = if bytes.len() >= SHARED {
+        codec::decode_events(&bytes).map_err(|error| AppendError::Invalid(error.to_string()))?
+    } else {
+        events
+    };
     let hash = codec::content_hash(&bytes);
     let stored = StoredCommit {
         position: Position { cell, sequence: 0 },

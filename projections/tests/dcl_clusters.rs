@@ -244,6 +244,30 @@ fn priority_breaks_ties() {
 }
 
 #[test]
+fn a_views_rules_rank_its_sources() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::default();
+    let mut s = streams(&mut log, 2);
+    log.batch(&mut s[0], 1, COLUMNS, &["1,One,acme.com,-,1,2020-01-01"]);
+    let before = log.batch(&mut s[1], 1, COLUMNS, &["a,Two,acme.com,-,2,2024-01-01"]);
+    let mut views = views(&dir);
+    views.follow(&log);
+    assert_eq!(views.rows("account", FIELDS), ["Two|acme.com|2"]);
+    // The older source is trusted for the name, the newer value wins everywhere else.
+    log.rules("account", &[&s[0], &s[1]], &["name"]);
+    views.follow(&log);
+    assert_eq!(views.rows("account", FIELDS), ["One|acme.com|2"]);
+    assert_eq!(views.rows_at("account", FIELDS, before), ["Two|acme.com|2"]);
+    // Rules stay in force for what comes later.
+    log.batch(&mut s[1], 1, COLUMNS, &["a,Three,acme.com,-,3,2025-01-01"]);
+    views.follow(&log);
+    assert_eq!(views.rows("account", FIELDS), ["One|acme.com|3"]);
+    log.rules("account", &[], &[]);
+    views.follow(&log);
+    assert_eq!(views.rows("account", FIELDS), ["Three|acme.com|3"]);
+}
+
+#[test]
 fn a_held_cell_survives_with_its_old_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::default();

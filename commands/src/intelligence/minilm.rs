@@ -41,7 +41,7 @@ fn environment(library: &Path) -> Result<&'static Environment, MiniLmError> {
 
 /// A loaded model holds 90 MB: they are given back when nobody asked for so long. What it said lately
 /// stays, and loading it again takes a third of a second.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The session, while it is loaded.
 struct Loaded {

@@ -11,6 +11,7 @@ use super::{
     sync::{StreamProgress, Sync, SyncCommand, SyncEvent},
     task::{Task, TaskCommand, TaskEvent},
     tenant::{RepairPolicy, Tenant, TenantCommand, TenantEvent, Upload},
+    unified_view::{FieldRule, UnifiedView, UnifiedViewCommand, UnifiedViewEvent, ViewRules},
     user::{Role, User, UserCommand, UserEvent},
 };
 use crate::{
@@ -271,6 +272,15 @@ fn feeds_carry_their_whole_state() {
     let FeedEvent::SnapshotCompleted { rows, state, .. } = &completed else { panic!("{completed:?}") };
     assert_eq!((*rows, state.rows, state.batches, state.bytes), (12, 12, 2, 20));
     assert_eq!((&state.cursor, &state.snapshot), (&Some(json!(7)), &None));
+    assert_eq!(state.completed_rows, Some(12));
+    // Held, it is open until the finding it waits for is accepted.
+    let held = feed.hold_snapshot(snapshot_id, DriftId(id(8)), Some(json!(8)), "few").unwrap();
+    let waiting = Feed::after(Some(&held));
+    assert_eq!(waiting.release_snapshot(DriftId(id(9))).unwrap(), None);
+    let released = waiting.release_snapshot(DriftId(id(8))).unwrap().unwrap();
+    assert!(matches!(&released, FeedEvent::SnapshotCompleted { rows: 12, state, .. }
+        if state.cursor == Some(json!(8)) && state.snapshot.is_none()));
+    assert_eq!(Feed::after(Some(&released)).release_snapshot(DriftId(id(8))).unwrap(), None);
     let abandoned = feed.abandon(snapshot_id, "cut").unwrap();
     assert!(abandoned.state().snapshot.is_none());
     let feed = Feed::after(Some(&completed));
@@ -472,6 +482,33 @@ fn ontologies_only_grow() {
         revise(known.version, dangling),
         Err("`/entities/0/match_rules/0/all_equal/"),
     );
+}
+
+#[test]
+fn a_view_is_revised_from_the_version_in_force() {
+    let account = default_ontology().entity("account").unwrap().clone();
+    let rules = |rank: &[u128], fields: &[(&str, FieldRule)]| ViewRules {
+        source_rank: rank.iter().map(|&number| ConnectionId(id(number))).collect(),
+        fields: fields.iter().map(|(name, rule)| ((*name).to_owned(), *rule)).collect(),
+    };
+    let revise = |based_on, rules| UnifiedViewCommand::ReviseUnifiedView {
+        based_on,
+        entity: Box::new(account.clone()),
+        rules,
+    };
+    let revised =
+        |version, rules| UnifiedViewEvent::UnifiedViewRevised { entity: "account".into(), version, rules };
+    let first = revised(1, rules(&[7, 8], &[("name", FieldRule::SourceRank)]));
+    // The default of a field needs no saying.
+    let said = rules(&[7, 8], &[("name", FieldRule::SourceRank), ("phone", FieldRule::Latest)]);
+    check::<UnifiedView>(&[], revise(0, said.clone()), Ok(vec![first.clone()]));
+    let given = [first];
+    check::<UnifiedView>(&given, revise(1, said), Ok(vec![]));
+    check::<UnifiedView>(&given, revise(0, rules(&[], &[])), Err("edited from version `0`, but `1`"));
+    check::<UnifiedView>(&given, revise(1, rules(&[], &[])), Ok(vec![revised(2, rules(&[], &[]))]));
+    check::<UnifiedView>(&given, revise(1, rules(&[7, 7], &[])), Err("`/source_rank/1` is not valid"));
+    let unknown = rules(&[], &[("colour", FieldRule::SourceRank)]);
+    check::<UnifiedView>(&given, revise(1, unknown), Err("`/fields` is not valid"));
 }
 
 #[test]

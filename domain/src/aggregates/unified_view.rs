@@ -89,7 +89,11 @@ impl UnifiedView {
         if rules == self.rules {
             return Ok(Vec::new());
         }
-        Ok(vec![UnifiedViewEvent::UnifiedViewRevised { entity: entity.name, version: self.version + 1, rules }])
+        Ok(vec![UnifiedViewEvent::UnifiedViewRevised {
+            entity: entity.name,
+            version: self.version + 1,
+            rules,
+        }])
     }
 
     fn evolve(&mut self, event: UnifiedViewEvent) {

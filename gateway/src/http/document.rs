@@ -32,6 +32,7 @@ fn components() -> Map<String, Value> {
     add::<MappingContent>(&mut generator);
     add::<Transform>(&mut generator);
     add::<RepairPolicy>(&mut generator);
+    add::<super::rules::RulesView>(&mut generator);
     add::<StreamSelection>(&mut generator);
     add::<DiscoveredStream>(&mut generator);
     add::<rows::UserRow>(&mut generator);

@@ -295,7 +295,10 @@ pub(super) fn project(
         // New records land whole, so what did not fit is the difference of two counts.
         let landed = (!known).then(|| Landed {
             table: if direct { records.clone() } else { "d".to_owned() },
-            condition: format!("l.feed = {} AND l.\"from\" BETWEEN {} AND {}", feed.number, staged.first, staged.last),
+            condition: format!(
+                "l.feed = {} AND l.\"from\" BETWEEN {} AND {}",
+                feed.number, staged.first, staged.last
+            ),
         });
         quarantine::cells_waiting(
             db,

@@ -157,7 +157,8 @@ fn misfits(
         .collect();
     let values: Vec<String> =
         watched.iter().map(|(cell, _)| format!("count(l.{})", value_column(&cell.field.name))).collect();
-    let read: Vec<i64> = list(db, &format!("[{}] AS o FROM {from} r WHERE r._op = 0{rows}", probes.join(", ")))?;
+    let read: Vec<i64> =
+        list(db, &format!("[{}] AS o FROM {from} r WHERE r._op = 0{rows}", probes.join(", ")))?;
     let landed = format!("[{}] AS o FROM {} l WHERE {}", values.join(", "), landed.table, landed.condition);
     let made: Vec<i64> = list(db, &landed)?;
     let differ = |((cell, _), (read, made)): (&(&Cell<'_>, String), (i64, i64))| {
@@ -168,8 +169,9 @@ fn misfits(
 
 /// The one list that a query (without its `SELECT`) answers.
 fn list<T: serde::de::DeserializeOwned>(db: Db<'_>, query: &str) -> Result<Vec<T>> {
-    let found =
-        db.rows(&format!("SELECT CAST(to_json(o) AS VARCHAR) FROM (SELECT {query})"), |row| row.get::<_, String>(0))?;
+    let found = db.rows(&format!("SELECT CAST(to_json(o) AS VARCHAR) FROM (SELECT {query})"), |row| {
+        row.get::<_, String>(0)
+    })?;
     let text = found.into_iter().next().unwrap_or_default();
     serde_json::from_str(&text).map_err(|error| ProjectionError::Views(format!("a list of counts: {error}")))
 }

@@ -79,7 +79,8 @@ impl Db<'_> {
     /// The first column of the first row; null counts as none.
     pub(super) fn integer(self, sql: &str) -> Result<Option<i64>> {
         let started = std::time::Instant::now();
-        let found = self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(sql, &error))?;
+        let found =
+            self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(sql, &error))?;
         tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, sql, "asked");
         Ok(found)
     }

@@ -19,7 +19,7 @@ use autonomos_domain::{
     ids::{FeedId, source_record_id},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt::Write as _,
     sync::Arc,
 };
@@ -85,6 +85,10 @@ pub(super) struct Run {
     /// What else its commits say: their times, and rows their connector could not read.
     pub(super) times: Vec<(i64, i64)>,
     pub(super) rejected: Vec<(i64, usize, Vec<RejectedRecord>)>,
+    /// Its temporary tables are filled outside of any transaction.
+    pub(super) apart: bool,
+    /// Feeds that have theirs.
+    tables: BTreeSet<usize>,
 }
 
 /// Reads the rows of one `RecordsIngested`, if it has any. `offset` is the number of rows before it
@@ -305,10 +309,12 @@ impl Run {
         self.batches.push((seq, index, batch));
     }
 
-    /// Brings the batches into their feeds' temporary tables.
+    /// Brings the batches gathered so far into their feeds' temporary tables.
     pub(super) fn load(&mut self, db: Db<'_>, state: &mut State) -> Result<()> {
-        self.sids = HashSet::new();
         for staged in self.feeds.values() {
+            if !self.tables.insert(staged.feed) {
+                continue;
+            }
             state.prepare_columns(db, staged.feed, &staged.columns)?;
             let feed = &state.feeds[staged.feed];
             let mut definition = format!(

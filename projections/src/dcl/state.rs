@@ -221,14 +221,18 @@ impl State {
         }
         let table = tables::raw_table(feed.number);
         if first == 0 {
-            let fixed = tables::RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {}", tables::stored(kind)));
+            let fixed =
+                tables::RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {}", tables::stored(kind)));
             let text = tables::stored("VARCHAR");
             let own = (0..added).map(|ordinal| format!("c{ordinal} {text}"));
             let columns: Vec<String> = fixed.chain(own).collect();
             db.batch(&format!("CREATE TABLE {table}({})", columns.join(", ")))?;
         } else {
             for ordinal in first..feed.columns.len() {
-                db.batch(&format!("ALTER TABLE {table} ADD COLUMN c{ordinal} {}", tables::stored("VARCHAR")))?;
+                db.batch(&format!(
+                    "ALTER TABLE {table} ADD COLUMN c{ordinal} {}",
+                    tables::stored("VARCHAR")
+                ))?;
             }
         }
         let rows: Vec<String> = feed.columns[first..]

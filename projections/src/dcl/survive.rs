@@ -89,5 +89,9 @@ fn ranked(rules: Option<&ViewRules>) -> String {
         .enumerate()
         .map(|(rank, connection)| format!("WHEN '{connection}' THEN {rank}"))
         .collect();
-    format!("CASE CAST(f.connection_id AS VARCHAR) {} ELSE {} END, ", cases.join(" "), rules.source_rank.len())
+    format!(
+        "CASE CAST(f.connection_id AS VARCHAR) {} ELSE {} END, ",
+        cases.join(" "),
+        rules.source_rank.len()
+    )
 }

@@ -199,7 +199,8 @@ pub(super) fn stored(kind: &str) -> String {
 }
 
 fn definition(table: &str, columns: &[(String, &'static str)], more: &str) -> String {
-    let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
+    let columns: Vec<String> =
+        columns.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
     format!("CREATE TABLE IF NOT EXISTS {table}({}{more});\n", columns.join(", "))
 }
 
@@ -215,6 +216,7 @@ pub fn entity_tables(entity: &Entity) -> String {
 
 /// Makes the raw table of a feed, without source columns yet.
 pub fn feed_tables(feed: i32) -> String {
-    let columns: Vec<String> = RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
+    let columns: Vec<String> =
+        RAW_COLUMNS.iter().map(|(name, kind)| format!("{name} {}", stored(kind))).collect();
     format!("CREATE TABLE IF NOT EXISTS {}({});\n", raw_table(feed), columns.join(", "))
 }

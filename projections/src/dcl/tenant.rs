@@ -42,6 +42,8 @@ const RUN_COMMITS: usize = 256;
 /// A run of so many rows is brought into its temporary tables before its transaction: rows of the
 /// transaction itself are read by one thread only.
 const APART_ROWS: usize = 60_000;
+/// Runs get no smaller than this.
+const LEAST_RUN_ROWS: usize = 1_024;
 /// Steps (a run, or a commit of its own) of a transaction.
 const TRANSACTION_STEPS: usize = 8;
 
@@ -59,11 +61,13 @@ pub struct TenantDcl {
     scratch: Scratch,
     /// A copy of what the tables say; none after a failure.
     state: Option<State>,
+    /// Rows of a run at most: half as many each time memory did not hold them.
+    run_rows: usize,
 }
 
 impl TenantDcl {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, scratch: Scratch::default(), state: None }
+        Self { connection, scratch: Scratch::default(), state: None, run_rows: RUN_ROWS }
     }
 
     fn db(&self) -> Db<'_> {
@@ -108,6 +112,8 @@ impl TenantDcl {
     /// Applies commits in order: the rows and the checkpoint of a commit in one transaction, several
     /// commits in each. What is at or below the checkpoint is left out. After a failure everything
     /// before the commit that failed may be applied: the checkpoint says so.
+    ///
+    /// A run that memory does not hold fails, and the next call takes runs of half its size.
     pub fn apply(&mut self, commits: &[OpenedCommit]) -> Result<Applied> {
         self.apply_each(commits.iter().cloned().map(Ok::<_, ProjectionError>))
     }
@@ -116,6 +122,23 @@ impl TenantDcl {
     pub fn apply_each<E: From<ProjectionError>>(
         &mut self,
         commits: impl Iterator<Item = std::result::Result<OpenedCommit, E>>,
+    ) -> std::result::Result<Applied, E> {
+        let mut tight = false;
+        let result = self.apply_all(commits, &mut tight);
+        if tight && self.run_rows > LEAST_RUN_ROWS {
+            self.run_rows /= 2;
+            tracing::warn!(
+                rows = self.run_rows,
+                "memory did not hold a run of the unified views: runs are halved"
+            );
+        }
+        result
+    }
+
+    fn apply_all<E: From<ProjectionError>>(
+        &mut self,
+        commits: impl Iterator<Item = std::result::Result<OpenedCommit, E>>,
+        tight: &mut bool,
     ) -> std::result::Result<Applied, E> {
         let (checkpoint, _) = self.checkpoint()?;
         let state = self.state.take();
@@ -136,17 +159,18 @@ impl TenantDcl {
             before: None,
             steps: 0,
             applied: Applied::default(),
+            run_rows: self.run_rows,
         };
         for commit in commits {
             let commit = &commit?;
             if commit.position.sequence <= checkpoint {
                 continue;
             }
-            work.commit(commit)?;
+            work.commit(commit).inspect_err(|error| *tight = out_of_memory(error))?;
             work.last = Some((commit.position.sequence, commit.running_hash));
             work.applied.commits += 1;
         }
-        work.flush()?;
+        work.flush().inspect_err(|error| *tight = out_of_memory(error))?;
         work.save(work.last, work.state.clock)?;
         db.release()?;
         let Work { transaction, state, applied, .. } = work;
@@ -156,6 +180,10 @@ impl TenantDcl {
         self.state = Some(state);
         Ok(applied)
     }
+}
+
+fn out_of_memory(error: &ProjectionError) -> bool {
+    error.to_string().contains("Out of Memory")
 }
 
 fn meta(db: Db<'_>, key: &str) -> Result<Option<String>> {
@@ -188,6 +216,7 @@ struct Work<'a> {
     /// Steps since the transaction began.
     steps: usize,
     applied: Applied,
+    run_rows: usize,
 }
 
 impl Work<'_> {
@@ -289,6 +318,7 @@ impl Work<'_> {
         }
         if let Some(decoded) = decoded {
             self.stage(seq, feed, decoded);
+            self.part()?;
         }
         Ok(())
     }
@@ -310,7 +340,7 @@ impl Work<'_> {
                     if let Some(decoded) = stage::decode(id, batch, *batches, &fact.body, offset)? {
                         offset += decoded.source_rows;
                         self.stage(seq, feed, decoded);
-                        self.flush_within()?;
+                        self.flush()?;
                     }
                 }
                 FeedEvent::SnapshotStarted { .. } => {
@@ -334,7 +364,7 @@ impl Work<'_> {
     /// Whether a batch can join the run.
     fn joins(&self, feed: usize, batch: &Decoded) -> bool {
         let counting = !batch.keyed && self.state.feeds[feed].snapshot_from.is_some();
-        let room = self.run.rows + batch.rows() <= RUN_ROWS && self.run.commits.len() < RUN_COMMITS;
+        let room = self.run.rows + batch.rows() <= self.run_rows && self.run.commits.len() < RUN_COMMITS;
         self.run.rows == 0 || (room && self.run.accepts(feed, batch, counting))
     }
 
@@ -343,29 +373,30 @@ impl Work<'_> {
         self.run.stage(&self.state.feeds[feed], seq, feed, batch);
     }
 
-    /// Applies what the run has gathered. A large run has a transaction of its own.
+    /// Once the run is large, ends the transaction with what came before it; from then on batches go
+    /// into the run's temporary tables as they come.
+    fn part(&mut self) -> Result<()> {
+        if !self.run.apart {
+            if self.run.rows < APART_ROWS {
+                return Ok(());
+            }
+            if let Some((last, clock)) = self.before {
+                self.save(Some(last), clock)?;
+            }
+            self.db.release()?;
+            self.steps = 0;
+            self.db.batch("COMMIT")?;
+            self.run.apart = true;
+        }
+        self.run.load(self.db, &mut self.state)
+    }
+
+    /// Applies what the run has gathered.
     fn flush(&mut self) -> Result<()> {
-        if self.run.rows < APART_ROWS {
-            return self.flush_within();
-        }
-        if let Some((last, clock)) = self.before {
-            self.save(Some(last), clock)?;
-        }
-        self.db.release()?;
-        self.steps = 0;
-        self.db.batch("COMMIT")?;
         self.run.load(self.db, &mut self.state)?;
-        self.db.batch("BEGIN TRANSACTION")?;
-        self.flush_loaded()
-    }
-
-    /// The same, in the transaction that is under way.
-    fn flush_within(&mut self) -> Result<()> {
-        self.run.load(self.db, &mut self.state)?;
-        self.flush_loaded()
-    }
-
-    fn flush_loaded(&mut self) -> Result<()> {
+        if self.run.apart {
+            self.db.batch("BEGIN TRANSACTION")?;
+        }
         let run = std::mem::take(&mut self.run);
         self.times(&run.times)?;
         for (seq, feed, rejected) in &run.rejected {
@@ -427,7 +458,10 @@ impl Work<'_> {
     /// Applies the delta and drops it.
     fn delta(&self, entity: &Entity, last: i64, all_new: bool) -> Result<()> {
         if self.db.any("SELECT 1 FROM d UNION ALL SELECT 1 FROM x")? {
-            versions::apply(self.db, &Scope { entity, rules: self.state.rules.get(&entity.name), last, all_new })?;
+            versions::apply(
+                self.db,
+                &Scope { entity, rules: self.state.rules.get(&entity.name), last, all_new },
+            )?;
         }
         Ok(())
     }
@@ -751,7 +785,10 @@ impl Work<'_> {
             (tables::unified_history(&entity.name), tables::unified_columns(entity)),
         ] {
             for (column, kind) in columns {
-                tables_of.push(format!("ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {column} {};", tables::stored(kind)));
+                tables_of.push(format!(
+                    "ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {column} {};",
+                    tables::stored(kind)
+                ));
             }
         }
         self.db.batch(&tables_of.join("\n"))

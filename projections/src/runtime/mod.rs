@@ -56,8 +56,8 @@ impl Options {
             turn_commits: 64,
             turn_time: Duration::from_millis(50),
             bulk_commits: 2048,
-            turn_bytes: 32 << 20,
-            read_ahead_bytes: 32 << 20,
+            turn_bytes: 20 << 20,
+            read_ahead_bytes: 20 << 20,
             dcl: DclOptions::default(),
         }
     }

@@ -5,8 +5,7 @@ use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
         mapping::MappingEvent, ontology::OntologyEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent,
-        unified_view::UnifiedViewEvent,
-        task::TaskEvent, tenant::TenantEvent, user::UserEvent,
+        task::TaskEvent, tenant::TenantEvent, unified_view::UnifiedViewEvent, user::UserEvent,
     },
     envelope::AggregateType,
     ids::TenantId,
@@ -77,9 +76,7 @@ fn open_typed(ring: &dyn KeyRing, commit: &StoredCommit, index: usize) -> Result
         AggregateType::UnifiedView => Event::UnifiedView(open_event(ring, commit, index)?),
         AggregateType::Identity => Event::Identity(open_event(ring, commit, index)?),
         AggregateType::Task => Event::Task(open_event(ring, commit, index)?),
-        AggregateType::Reservation
-        | AggregateType::Schedule
-        | AggregateType::Agent => Event::Unknown,
+        AggregateType::Reservation | AggregateType::Schedule | AggregateType::Agent => Event::Unknown,
     })
 }
 

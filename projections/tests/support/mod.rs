@@ -11,6 +11,7 @@ use autonomos_domain::{
         identity::IdentityEvent,
         mapping::{Binding, MappingEvent},
         ontology::OntologyEvent,
+        unified_view::{FieldRule, UnifiedViewEvent, ViewRules},
     },
     envelope::Position,
     ids::{ConnectionId, FeedId, SnapshotId, SyncId, TenantId, source_record_id},
@@ -220,7 +221,8 @@ impl Log {
     pub(crate) fn snapshot_start(&mut self, stream: &mut Stream) -> u64 {
         let snapshot_id = SnapshotId(Uuid::from_u128(u128::from(stream.state.batches)));
         let sync_id = SyncId(Uuid::nil());
-        stream.state.snapshot = Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id, held: None });
+        stream.state.snapshot =
+            Some(OpenSnapshot { id: snapshot_id, rows: 0, opened_by: sync_id, held: None });
         self.feed_event(
             stream,
             FeedEvent::SnapshotStarted { snapshot_id, sync_id, state: stream.state.clone() },
@@ -286,6 +288,16 @@ impl Log {
     pub(crate) fn unmerge(&mut self, entity: &str, left: Uuid, right: Uuid) -> u64 {
         let event = IdentityEvent::RecordsUnmerged { entity: entity.to_owned(), left, right };
         self.push(Uuid::nil(), OpenedEvents::Identity(vec![event]))
+    }
+
+    /// Streams' connections by trust; fields that go by it.
+    pub(crate) fn rules(&mut self, entity: &str, rank: &[&Stream], fields: &[&str]) -> u64 {
+        let rules = ViewRules {
+            source_rank: rank.iter().map(|stream| stream.connection).collect(),
+            fields: fields.iter().map(|name| ((*name).to_owned(), FieldRule::SourceRank)).collect(),
+        };
+        let event = UnifiedViewEvent::UnifiedViewRevised { entity: entity.to_owned(), version: 1, rules };
+        self.push(Uuid::nil(), OpenedEvents::UnifiedView(vec![event]))
     }
 
     pub(crate) fn ontology(&mut self, ontology: Ontology) -> u64 {

@@ -1,4 +1,4 @@
-//! A read that brings far fewer rows than the last closes nothing until a person accepts it.
+//! What people decide about a view: whether a shrunken read counts, and which source is trusted.
 
 use autonomos_tests::{client::Client, server::Start};
 use serde_json::json;
@@ -13,7 +13,8 @@ fn write(folder: &Path, names: &str, rows: u32) {
 }
 
 async fn names(client: &Client, position: &str) -> Vec<String> {
-    let rows = client.get(&format!("/dcl/views/accounts?limit=1000&min_position={position}")).await.expect(200);
+    let rows =
+        client.get(&format!("/dcl/views/accounts?limit=1000&min_position={position}")).await.expect(200);
     let rows = rows["data"].as_array().expect("rows").clone();
     rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -39,7 +40,9 @@ async fn a_cut_file_deletes_nothing_until_a_person_accepts_it() {
     assert_eq!(shown.len(), 200);
     assert_eq!(shown.iter().filter(|name| name.starts_with("Second")).count(), 20);
     let drift = client.get("/aam/drift?kind=volume_anomaly&status=open").await.expect(200);
-    let [found] = drift["data"].as_array().expect("findings").as_slice() else { panic!("one finding, not {drift}") };
+    let [found] = drift["data"].as_array().expect("findings").as_slice() else {
+        panic!("one finding, not {drift}")
+    };
 
     // An unchanged source leaves it waiting.
     assert_eq!(client.sync(&connection).await["status"], "succeeded");
@@ -60,4 +63,44 @@ async fn a_cut_file_deletes_nothing_until_a_person_accepts_it() {
     assert_eq!((shown.len(), shown.iter().all(|name| name.starts_with("Third"))), (19, true));
     let open = client.get("/aam/drift?status=open").await.expect(200);
     assert_eq!(open["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_views_rules_say_which_source_is_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inbox = folder.path().join("inbox");
+    std::fs::create_dir_all(&inbox).expect("a folder");
+    let server = Start::serve(&folder.path().join("data"))
+        .with("AOS_FILE_ROOTS", inbox.display().to_string())
+        .run()
+        .expect("starts");
+    let client = Client::registered(&server.url, "Rules", "rules@example.com").await;
+    let mut connections = Vec::new();
+    for source in ["Crm", "Erp"] {
+        let folder = inbox.join(source);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        write(&folder, source, 30);
+        let path = folder.join("accounts.csv");
+        let connection = client.file_connection(source, &path.display().to_string()).await;
+        assert_eq!(client.sync(&connection).await["status"], "succeeded");
+        connections.push(connection);
+    }
+    // The same companies by their domains; the last to say a name is believed.
+    let shown = names(&client, "").await;
+    assert_eq!((shown.len(), shown.iter().all(|name| name.starts_with("Erp"))), (30, true));
+
+    let rules = json!({ "version": 0, "source_rank": connections, "fields": { "name": "source_rank" } });
+    let answer = client.put("/dcl/views/accounts/rules", rules.clone()).await;
+    let position = answer.position().expect("a position");
+    assert_eq!(answer.expect(200)["version"], 1);
+    assert!(names(&client, &position).await.iter().all(|name| name.starts_with("Crm")));
+    assert_eq!(client.put("/dcl/views/accounts/rules", rules).await.expect(409)["status"], 409);
+    let unknown = json!({ "version": 1, "source_rank": [uuid::Uuid::nil()] });
+    assert_eq!(
+        client.put("/dcl/views/accounts/rules", unknown).await.expect(422)["errors"][0]["pointer"],
+        "/source_rank/0"
+    );
+    let field = json!({ "version": 1, "fields": { "colour": "source_rank" } });
+    client.put("/dcl/views/accounts/rules", field).await.expect(422);
+    client.get("/dcl/views/spaceships/rules").await.expect(404);
 }
