@@ -504,7 +504,7 @@ fn a_view_is_revised_from_the_version_in_force() {
     check::<UnifiedView>(&[], revise(0, said.clone()), Ok(vec![first.clone()]));
     let given = [first];
     check::<UnifiedView>(&given, revise(1, said), Ok(vec![]));
-    check::<UnifiedView>(&given, revise(0, rules(&[], &[])), Err("edited from version `0`, but `1`"));
+    check::<UnifiedView>(&given, revise(0, rules(&[], &[])), Err("conflict: edited from version `0`"));
     check::<UnifiedView>(&given, revise(1, rules(&[], &[])), Ok(vec![revised(2, rules(&[], &[]))]));
     check::<UnifiedView>(&given, revise(1, rules(&[7, 7], &[])), Err("`/source_rank/1` is not valid"));
     let unknown = rules(&[], &[("colour", FieldRule::SourceRank)]);
