@@ -12,10 +12,10 @@ fn write(folder: &Path, names: &str, rows: u32) {
     std::fs::write(folder.join("accounts.csv"), text).expect("writes");
 }
 
+/// Names in the view; as of the last write that was waited for, or of `position`.
 async fn names(client: &Client, position: &str) -> Vec<String> {
-    let rows =
-        client.get(&format!("/dcl/views/accounts?limit=1000&min_position={position}")).await.expect(200);
-    let rows = rows["data"].as_array().expect("rows").clone();
+    let wait = if position.is_empty() { String::new() } else { format!("&min_position={position}") };
+    let rows = client.rows("accounts", &wait).await;
     rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 

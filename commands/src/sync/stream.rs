@@ -338,8 +338,13 @@ impl Reader<'_> {
             if self.known_rows >= VOLUME_ROWS && open.rows < floor {
                 // The finding first: a hold that nobody was told of could never be lifted.
                 let finding = shrunk(self.feed_id, self.known_rows, open.rows);
-                let drift_id = finding.id;
+                let own = finding.id;
                 record(self.run, self.selection, self.shape.clone(), vec![finding]).await?;
+                // One open drift a stream and kind: the first reads may have found it already.
+                let schema = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?;
+                let mut open_drifts = schema.state.open.iter();
+                let known = open_drifts.find(|(_, drift)| drift.finding.kind == DriftKind::VolumeAnomaly);
+                let drift_id = known.map_or(own, |(id, _)| *id);
                 let reason = format!("{} rows where {} were before", open.rows, self.known_rows);
                 let place = Place { source: Some(cursor), skip: 0 };
                 let event = self.feed().hold_snapshot(open.id, drift_id, Some(place.to_value()?), &reason)?;
