@@ -28,6 +28,8 @@ pub(super) struct Arriving {
     pub(super) profile: StreamProfile,
     /// The profile covers every row.
     pub(super) complete: bool,
+    /// Rows the stream is known to have: those of its last snapshot that counts.
+    pub(super) known_rows: u64,
 }
 
 /// Settles the schema version that the coming rows belong to; returns it.
@@ -52,14 +54,10 @@ pub(super) async fn settle(
         return begin(run, selection, arriving).await;
     };
     let mapped = mapped_columns(content);
-    let empty = StreamProfile::default();
+    let mut profile = state.profile.clone().unwrap_or_default();
+    profile.rows = arriving.known_rows;
     let findings = detect(
-        &KnownStream {
-            feed: FeedId(feed),
-            shape: &current.shape,
-            profile: state.profile.as_ref().unwrap_or(&empty),
-            mapped: &mapped,
-        },
+        &KnownStream { feed: FeedId(feed), shape: &current.shape, profile: &profile, mapped: &mapped },
         &ArrivingStream { shape: &arriving.shape, profile: &arriving.profile, complete: arriving.complete },
     );
     let version = record(run, selection, arriving.shape.clone(), findings).await?;

@@ -173,7 +173,12 @@ impl Reader<'_> {
             profiler.push_batch(&columns.iter().collect::<Vec<_>>());
             let profile = profiler.finish();
             let complete = self.total_rows.is_some_and(|rows| rows <= preview.num_rows() as u64);
-            settle(self.run, self.selection, Arriving { shape: shape.clone(), profile, complete }).await?
+            settle(
+                self.run,
+                self.selection,
+                Arriving { shape: shape.clone(), profile, complete, known_rows: self.known_rows },
+            )
+            .await?
         };
         self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
         self.guards = shape.fields.iter().map(TypeGuard::new).collect();
