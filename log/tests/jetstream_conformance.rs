@@ -2,38 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-use async_trait::async_trait;
-use autonomos_log::{
-    conformance::Fixture,
-    conformance_tests,
-    control::ControlStore,
-    jetstream::{JetStreamLog, Options},
-    nats_server::Nats,
-    port::EventLog,
-};
-use std::sync::Arc;
+mod support;
 
-struct Account {
-    folder: tempfile::TempDir,
-    options: Options,
-    _nats: Arc<Nats>,
-}
+use autonomos_log::conformance_tests;
+use support::Account;
 
-impl Account {
-    fn new() -> Self {
-        let nats = Nats::shared(1);
-        let folder = tempfile::tempdir().unwrap();
-        let options = nats.options(nats.account(), &folder.path().join("log"));
-        Self { folder, options, _nats: nats }
-    }
-}
-
-#[async_trait]
-impl Fixture for Account {
-    async fn open(&self) -> Arc<dyn EventLog> {
-        let control = Arc::new(ControlStore::open(&self.folder.path().join("control.sqlite")).unwrap());
-        JetStreamLog::open(self.options.clone(), control).await.unwrap()
-    }
-}
-
-conformance_tests!(Account::new());
+conformance_tests!(Account::of(1));
