@@ -10,6 +10,7 @@ pub mod names;
 mod suggest;
 pub mod table;
 mod values;
+mod vectors;
 mod words;
 
 pub use meaning::{Similarity, column_text, field_text};

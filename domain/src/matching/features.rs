@@ -2,13 +2,14 @@
 
 use super::{
     names::{expanded, tokens},
+    vectors::{Vector, Weights, vectors},
     words::singular,
 };
 use crate::{
     drift::profile::{FieldProfile, StreamProfile},
     schema::{LogicalType, StreamShape},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What the numbers of [`PairSignals`] are, in their order.
 pub const SIGNALS: [&str; 30] = [
@@ -60,8 +61,6 @@ pub(super) mod at {
 
 /// The signals of one pair.
 pub type PairSignals = [f32; SIGNALS.len()];
-
-type Weights = BTreeMap<String, f64>;
 
 /// A column made ready for comparison.
 struct Column<'a> {
@@ -164,20 +163,42 @@ pub fn pairs(
     let empty = FieldProfile::default();
     let left = columns(source, &empty);
     let right = columns(target, &empty);
-    let rarity = Rarity::new(&left, &right);
-    left.iter()
-        .enumerate()
-        .map(|(row, one)| {
-            right
-                .iter()
-                .enumerate()
-                .map(|(at, other)| {
-                    let meant = |matrix: Option<&[Vec<f64>]>| matrix.map_or(0.0, |matrix| matrix[row][at]);
-                    signals(one, other, &rarity, meant(by_name), meant(by_text))
-                })
-                .collect()
-        })
-        .collect()
+    let compared = Compared::new(&left, &right);
+    let each = |row: usize, at: usize| {
+        let meant = |matrix: Option<&[Vec<f64>]>| matrix.map_or(0.0, |matrix| matrix[row][at]);
+        signals(&compared, (row, at), meant(by_name), meant(by_text))
+    };
+    (0..left.len()).map(|row| (0..right.len()).map(|at| each(row, at)).collect()).collect()
+}
+
+/// Two tables, and what is worked out once for all pairs of their columns.
+struct Compared<'a> {
+    left: &'a [Column<'a>],
+    right: &'a [Column<'a>],
+    words: [Words; 2],
+    likeness: Likeness,
+    grams: [Vec<Vector>; 2],
+    values: [Vec<Vector>; 2],
+    value_words: [Vec<Vector>; 2],
+    forms: [Vec<Vector>; 2],
+}
+
+impl<'a> Compared<'a> {
+    fn new(left: &'a [Column<'a>], right: &'a [Column<'a>]) -> Self {
+        let rarity = Rarity::new(left, right);
+        let sides = [left, right];
+        let words = [Words::new(left, &rarity.words[0]), Words::new(right, &rarity.words[1])];
+        Self {
+            left,
+            right,
+            likeness: Likeness::new(&words),
+            words,
+            grams: vectors(sides, |column| &column.grams, &rarity.grams),
+            values: vectors(sides, |column| &column.values, &rarity.values),
+            value_words: vectors(sides, |column| &column.value_words, &rarity.value_words),
+            forms: vectors(sides, |column| &column.forms, &Weights::new()),
+        }
+    }
 }
 
 fn columns<'a>(
@@ -243,16 +264,12 @@ impl Rarity {
     }
 }
 
-fn signals(
-    left: &Column<'_>,
-    right: &Column<'_>,
-    rarity: &Rarity,
-    by_name: f64,
-    by_text: f64,
-) -> PairSignals {
+fn signals(tables: &Compared<'_>, (row, at): (usize, usize), by_name: f64, by_text: f64) -> PairSignals {
+    let (left, right) = (&tables.left[row], &tables.right[at]);
+    let cosine = |sides: &[Vec<Vector>; 2]| sides[0][row].cosine(&sides[1][at]);
     let letters = strsim::jaro_winkler(&left.joined, &right.joined);
-    let trigrams = cosine(&left.grams, &right.grams, &rarity.grams);
-    let words = soft_words(left, right, rarity);
+    let trigrams = cosine(&tables.grams);
+    let words = soft_words(tables, row, at);
     let expanded_words = shared(&left.expanded, &right.expanded);
     let consonants = if left.consonants.is_empty() || right.consonants.is_empty() {
         0.0
@@ -260,8 +277,8 @@ fn signals(
         strsim::jaro_winkler(&left.consonants, &right.consonants)
     };
     let (subsequence, common) = subsequences(&left.joined, &right.joined);
-    let ending = match (left.words.last(), right.words.last()) {
-        (Some(one), Some(other)) => word_likeness(one, other),
+    let ending = match (tables.words[0].of[row].last(), tables.words[1].of[at].last()) {
+        (Some(&one), Some(&other)) => tables.likeness.forth(one, other),
         _ => 0.0,
     };
     let group = |kind: LogicalType| match kind {
@@ -275,9 +292,9 @@ fn signals(
     let (one, other) = (group(left.kind), group(right.kind));
     let clash = one != other && one != 0 && other != 0;
     let (jaccard, contained) = sketches(&left.profile.sketch, &right.profile.sketch);
-    let weighted = cosine(&left.values, &right.values, &rarity.values);
-    let value_words = cosine(&left.value_words, &right.value_words, &rarity.value_words);
-    let forms = plain_cosine(&left.forms, &right.forms);
+    let weighted = cosine(&tables.values);
+    let value_words = cosine(&tables.value_words);
+    let forms = cosine(&tables.forms);
     let drift: f64 = left.letters.iter().zip(&right.letters).map(|(one, other)| (one - other).abs()).sum();
     let empty = left.profile.filled() == 0 || right.profile.filled() == 0;
     let known = |value: f64| if empty { 0.0 } else { value };
@@ -331,43 +348,114 @@ fn signals(
     .map(|signal: f64| signal as f32)
 }
 
-/// How alike two words are: the same, one meaning, an abbreviation, or a misspelling.
-fn word_likeness(left: &str, right: &str) -> f64 {
-    if left == right || singular(left) == singular(right) {
-        return 1.0;
+/// A word of a name, and what is compared of it.
+struct Word {
+    text: String,
+    singular: String,
+    expanded: Vec<String>,
+    consonants: String,
+}
+
+impl Word {
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            singular: singular(text).to_owned(),
+            expanded: expanded(&[text.to_owned()]),
+            consonants: text.chars().filter(|letter| !"aeiouy".contains(*letter)).collect(),
+        }
     }
-    let (one, other) = (expanded(&[left.to_owned()]), expanded(&[right.to_owned()]));
-    if one == other {
-        return 0.95;
+
+    /// How alike two words are: the same, one meaning, an abbreviation, or a misspelling.
+    fn likeness(&self, other: &Self) -> f64 {
+        if self.text == other.text || self.singular == other.singular {
+            return 1.0;
+        }
+        if self.expanded == other.expanded {
+            return 0.95;
+        }
+        let (short, long) = if self.text.len() <= other.text.len() { (self, other) } else { (other, self) };
+        if short.text.len() >= 2 && short.consonants == long.consonants {
+            return 0.85;
+        }
+        if short.text.len() >= 3 && long.text.starts_with(&short.text) {
+            return 0.8;
+        }
+        let letters = strsim::jaro_winkler(&self.text, &other.text);
+        if letters > 0.9 { letters - 0.1 } else { 0.0 }
     }
-    let (short, long) = if left.len() <= right.len() { (left, right) } else { (right, left) };
-    let consonants =
-        |word: &str| -> String { word.chars().filter(|letter| !"aeiouy".contains(*letter)).collect() };
-    if short.len() >= 2 && consonants(short) == consonants(long) {
-        return 0.85;
+}
+
+/// The words of a table's names, each once.
+struct Words {
+    all: Vec<Word>,
+    /// How rare each is.
+    weights: Vec<f64>,
+    /// The words of each column's name.
+    of: Vec<Vec<usize>>,
+}
+
+impl Words {
+    fn new(columns: &[Column<'_>], rarity: &Weights) -> Self {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let (mut all, mut weights) = (Vec::new(), Vec::new());
+        let mut number = |word: &'_ str| -> usize {
+            all.push(Word::new(word));
+            weights.push(rarity.get(word).copied().unwrap_or(1.0));
+            all.len() - 1
+        };
+        let of = columns
+            .iter()
+            .map(|column| {
+                let words = column.words.iter();
+                words.map(|word| *known.entry(word.as_str()).or_insert_with(|| number(word))).collect()
+            })
+            .collect();
+        Self { all, weights, of }
     }
-    if short.len() >= 3 && long.starts_with(short) {
-        return 0.8;
+}
+
+/// How alike the words of two tables are, asked from either side.
+struct Likeness {
+    forth: Vec<f64>,
+    back: Vec<f64>,
+    width: usize,
+}
+
+impl Likeness {
+    fn new([left, right]: &[Words; 2]) -> Self {
+        let pairs = || left.all.iter().flat_map(|one| right.all.iter().map(move |other| (one, other)));
+        Self {
+            forth: pairs().map(|(one, other)| one.likeness(other)).collect(),
+            back: pairs().map(|(one, other)| other.likeness(one)).collect(),
+            width: right.all.len(),
+        }
     }
-    let letters = strsim::jaro_winkler(left, right);
-    if letters > 0.9 { letters - 0.1 } else { 0.0 }
+
+    fn forth(&self, left: usize, right: usize) -> f64 {
+        self.forth[left * self.width + right]
+    }
+
+    fn back(&self, left: usize, right: usize) -> f64 {
+        self.back[left * self.width + right]
+    }
 }
 
 /// Soft overlap of words, each by how rare it is in its own table.
-fn soft_words(left: &Column<'_>, right: &Column<'_>, rarity: &Rarity) -> f64 {
-    let one_way = |from: &Column<'_>, to: &Column<'_>, rare: &Weights| -> (f64, f64) {
-        let mut total = 0.0;
-        let mut hit = 0.0;
-        for word in &from.words {
-            let weight = rare.get(word).copied().unwrap_or(1.0);
-            total += weight;
-            hit += weight * to.words.iter().map(|other| word_likeness(word, other)).fold(0.0, f64::max);
-        }
-        (hit, total)
+fn soft_words(tables: &Compared<'_>, row: usize, at: usize) -> f64 {
+    let [left, right] = &tables.words;
+    let (ones, others) = (&left.of[row], &right.of[at]);
+    let one_way = |words: &[usize], weights: &[f64], best: &dyn Fn(usize) -> f64| -> (f64, f64) {
+        words
+            .iter()
+            .fold((0.0, 0.0), |(hit, total), &word| (hit + weights[word] * best(word), total + weights[word]))
     };
-    let (hit, total) = one_way(left, right, &rarity.words[0]);
-    let (back, all) = one_way(right, left, &rarity.words[1]);
-    if total + all == 0.0 { 0.0 } else { (hit + back) / (total + all) }
+    let likeness = &tables.likeness;
+    let forth = |one: usize| others.iter().map(|&other| likeness.forth(one, other)).fold(0.0, f64::max);
+    let back = |other: usize| ones.iter().map(|&one| likeness.back(one, other)).fold(0.0, f64::max);
+    let (hit, total) = one_way(ones, &left.weights, &forth);
+    let (found, all) = one_way(others, &right.weights, &back);
+    if total + all == 0.0 { 0.0 } else { (hit + found) / (total + all) }
 }
 
 fn shared(left: &[String], right: &[String]) -> f64 {
@@ -395,23 +483,6 @@ fn subsequences(left: &str, right: &str) -> (f64, f64) {
     }
     let length = row[other.len()] as f64;
     (length / one.len().min(other.len()) as f64, 2.0 * length / (one.len() + other.len()) as f64)
-}
-
-/// Cosine of two weighted sets, each word by its rarity.
-fn cosine(left: &Weights, right: &Weights, rarity: &Weights) -> f64 {
-    let rare = |word: &String| rarity.get(word).copied().unwrap_or(1.0);
-    let length =
-        |side: &Weights| side.iter().map(|(word, weight)| (weight * rare(word)).powi(2)).sum::<f64>().sqrt();
-    let (short, long) = if left.len() <= right.len() { (left, right) } else { (right, left) };
-    let dot: f64 = short
-        .iter()
-        .filter_map(|(word, weight)| long.get(word).map(|other| weight * other * rare(word).powi(2)))
-        .sum();
-    if dot == 0.0 { 0.0 } else { dot / (length(left) * length(right)) }
-}
-
-fn plain_cosine(left: &Weights, right: &Weights) -> f64 {
-    cosine(left, right, &Weights::new())
 }
 
 /// Shared ÷ all, and shared ÷ the smaller, of two samples of smallest hashes.

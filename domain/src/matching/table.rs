@@ -109,34 +109,56 @@ pub fn tree_inputs(signals: &[Vec<PairSignals>]) -> Vec<Vec<Vec<f32>>> {
 /// the row and in the column, and whether the assignment has the pair. Second: the assignment.
 pub fn curve_inputs(odds: &[Vec<f64>]) -> Vec<Vec<Vec<f64>>> {
     let assigned = assignment(odds);
-    let margin = |value: f64, others: &mut dyn Iterator<Item = f64>| {
+    let margin = |value: f64, rival: f64| {
         // To be worse than a rival tells much; to be the best of the unlikely tells little.
-        (value - others.fold(-8.0_f64, f64::max)).clamp(-4.0, 0.5)
+        (value - rival).clamp(-4.0, 0.5)
     };
+    let rows: Vec<Best> = odds.iter().map(|line| line.iter().copied().collect()).collect();
+    let width = odds.first().map_or(0, Vec::len);
+    let columns: Vec<Best> =
+        (0..width).map(|target| odds.iter().map(|line| line[target]).collect()).collect();
     odds.iter()
         .enumerate()
         .map(|(row, line)| {
             line.iter()
                 .enumerate()
                 .map(|(target, &value)| {
-                    let in_row = margin(
-                        value,
-                        &mut line.iter().enumerate().filter(|(at, _)| *at != target).map(|(_, odds)| *odds),
-                    );
-                    let in_column = margin(
-                        value,
-                        &mut odds
-                            .iter()
-                            .enumerate()
-                            .filter(|(at, _)| *at != row)
-                            .map(|(_, line)| line[target]),
-                    );
+                    let in_row = margin(value, rows[row].but(target));
+                    let in_column = margin(value, columns[target].but(row));
                     let has = assigned[row] == Some(target);
                     vec![value.clamp(-9.0, 9.0), in_row, in_column, f64::from(u8::from(has))]
                 })
                 .collect()
         })
         .collect()
+}
+
+/// The two greatest of a list, and where the greatest stands; no rival counts below -8.
+struct Best {
+    at: usize,
+    first: f64,
+    second: f64,
+}
+
+impl Best {
+    /// The greatest of the others.
+    const fn but(&self, at: usize) -> f64 {
+        if at == self.at { self.second } else { self.first }
+    }
+}
+
+impl FromIterator<f64> for Best {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut best = Self { at: usize::MAX, first: -8.0, second: -8.0 };
+        for (at, value) in values.into_iter().enumerate() {
+            if value > best.first {
+                best = Self { at, first: value, second: best.first };
+            } else {
+                best.second = best.second.max(value);
+            }
+        }
+        best
+    }
 }
 
 /// One to one, the greatest log-odds first; a column whose best is unlikelier than not stays alone.
