@@ -160,8 +160,6 @@ function InForce({ mapping }: { mapping: Mapping }) {
   )[0];
   if (!newest) return null;
   const said = [
-    newest.mapping_version !== mapping.version &&
-      `Schema version ${newest.schema_version} is read with version ${newest.mapping_version} of this mapping, as version ${mapping.version} was taken back.`,
     newest.hold_rows && "The key changed, so whole rows wait.",
     newest.held.length > 0 &&
       `Held at their last good values: ${newest.held.map((field) => humanize(field)).join(", ")}.`,
