@@ -35,8 +35,9 @@ lint: setup frontend
 	@cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	@cd frontend && npm run --silent lint
 
+# One set of features for the tests and for the binary that they start: nothing is built twice.
 test-rust: setup frontend
-	@cargo build --locked --quiet --package autonomos-gateway --bin autonomos
+	@cargo build --workspace --all-targets --locked --quiet
 	@cargo test --workspace --locked --quiet
 
 test-frontend: frontend

@@ -9,7 +9,7 @@ if [ ! -x "$chromium" ]; then
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 \
     || { echo "browser-test: \`$chromium\` is missing and could not be installed: install Chromium and set CHROMIUM_PATH" >&2; exit 1; }
 fi
-cargo build --locked --quiet --package autonomos-gateway --bin autonomos
+cargo build --workspace --all-targets --locked --quiet
 binary="${CARGO_TARGET_DIR:-${AOS_CACHE_DIR:-$HOME/.cache/autonomos}/target}/debug/autonomos"
 folder="$(mktemp -d)"
 server=""
