@@ -7,9 +7,12 @@ use super::{
     respond::{BOTH, ListQuery, ReadQuery, list, read},
     state::App,
 };
-use autonomos_projections::read_models::{
-    query::SyncFilter,
-    rows::{SyncRow, SyncStatus},
+use autonomos_projections::{
+    dcl::read::BatchRange,
+    read_models::{
+        query::SyncFilter,
+        rows::{SyncRow, SyncStatus, SyncStreamRow},
+    },
 };
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
@@ -43,9 +46,7 @@ async fn sync_list(
     let (request, position) = app.listing(&caller, paging, BOTH).await?;
     let filter = SyncFilter { connection_id: query.connection_id, status: query.status };
     let mut rows = app.models().sync_list(caller.tenant(), &filter, &request).await?;
-    for row in &mut rows.data {
-        app.count(&caller, row).await?;
-    }
+    app.count(&caller, &mut rows.data).await?;
     Ok(list(rows.data, rows.next_cursor, position))
 }
 
@@ -61,24 +62,26 @@ async fn sync_get(
     let position = app.reading(&caller, query.min_position.as_deref(), BOTH).await?;
     let row = app.models().sync_get(caller.tenant(), id).await?;
     let mut row = row.ok_or_else(|| ApiError::not_found("sync", id))?;
-    app.count(&caller, &mut row).await?;
+    app.count(&caller, std::slice::from_mut(&mut row)).await?;
     Ok(read(&row, &position))
 }
 
 impl App {
-    /// What became of a run's rows is known to the views alone.
-    async fn count(&self, caller: &Caller, sync: &mut SyncRow) -> Result<(), ApiError> {
-        let ranges: Vec<(Uuid, u64, u64)> = sync
-            .streams
-            .iter()
-            .filter_map(|stream| stream.sequences.map(|(first, last)| (stream.feed_id, first, last)))
-            .collect();
+    /// What became of the rows of runs is known to the views alone.
+    async fn count(&self, caller: &Caller, syncs: &mut [SyncRow]) -> Result<(), ApiError> {
+        let read = |stream: &SyncStreamRow| {
+            let (first, last) = stream.sequences?;
+            Some(BatchRange { feed_id: stream.feed_id, first, last })
+        };
+        let streams = || syncs.iter().flat_map(|sync| &sync.streams);
+        let ranges: Vec<BatchRange> = streams().filter_map(read).collect();
         if ranges.is_empty() {
             return Ok(());
         }
-        let counts = self.views().batch_counts(caller.tenant(), &ranges).await?;
-        for stream in &mut sync.streams {
-            if let Some(counted) = counts.get(&stream.feed_id) {
+        let counts = self.views().batch_counts(caller.tenant(), ranges).await?;
+        let streams = syncs.iter_mut().flat_map(|sync| &mut sync.streams);
+        for (stream, counted) in streams.filter(|stream| read(stream).is_some()).zip(counts) {
+            if let Some(counted) = counted {
                 stream.rows_canonical = counted.rows_canonical(stream.rows_read);
                 stream.rows_quarantined = counted.rows_quarantined;
             }

@@ -6,8 +6,8 @@ use autonomos_domain::ontology::{Entity, default_ontology};
 use autonomos_projections::dcl::{
     Dcl, DclOptions,
     read::{
-        AsOf, ChangeKind, Compare, DclReads, ExportFormat, QuarantineFilter, QueryLimits, RowFilter,
-        RowsQuery, Sort,
+        AsOf, BatchRange, ChangeKind, Compare, DclReads, ExportFormat, QuarantineFilter, QueryLimits,
+        RowFilter, RowsQuery, Sort,
     },
     tables,
 };
@@ -341,8 +341,15 @@ async fn matches_give_reasons_and_the_graph_its_edges() {
     assert_eq!((account.rows, account.records, account.merged, account.held), (3, 4, 1, 1));
     let quarantine = views.reads.quarantine(tenant(1), &QuarantineFilter::default()).await.unwrap();
     assert_eq!((quarantine.total, quarantine.data[0].field.as_deref()), (1, Some("annual_revenue")));
-    let counts = views.reads.batch_counts(tenant(1), &[(id(101), 1, 2)]).await.unwrap();
-    assert_eq!((counts[&id(101)].rows_quarantined, counts[&id(101)].rows_canonical(10)), (1, 10));
+    let range = |feed, first, last| BatchRange { feed_id: id(feed), first, last };
+    // Two runs of one feed are told apart, and a feed that the views never saw has no counts.
+    let ranges = vec![range(101, 1, 2), range(999, 1, 2), range(101, 2, 1)];
+    let counts = views.reads.batch_counts(tenant(1), ranges).await.unwrap();
+    let told: Vec<_> = counts
+        .iter()
+        .map(|count| count.map(|count| (count.rows_quarantined, count.rows_canonical(10))))
+        .collect();
+    assert_eq!(told, [Some((1, 10)), None, Some((0, 10))]);
 }
 
 #[tokio::test]

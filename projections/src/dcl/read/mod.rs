@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 use view::Reader;
 
@@ -344,6 +344,14 @@ pub struct QueryAnswer {
     pub truncated: bool,
 }
 
+/// A feed's batches between two log sequences, inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchRange {
+    pub feed_id: Uuid,
+    pub first: u64,
+    pub last: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct BatchCounts {
     /// The stream feeds an entity; else its rows stay raw.
@@ -493,17 +501,16 @@ impl DclReads {
         Ok(found.unwrap_or(QuarantinePage { data: Vec::new(), next_cursor: None, total: 0 }))
     }
 
-    /// Trouble in the batches of each feed between two log sequences, inclusive.
+    /// Trouble in the batches of each range, in the order of the ranges; none where the views do not
+    /// know the feed.
     pub async fn batch_counts(
         &self,
         tenant: TenantId,
-        ranges: &[(Uuid, u64, u64)],
-    ) -> Result<BTreeMap<Uuid, BatchCounts>> {
-        let ranges = ranges.to_vec();
-        Ok(self
-            .read(tenant, move |reader| overview::batch_counts(&reader, &ranges))
-            .await?
-            .unwrap_or_default())
+        ranges: Vec<BatchRange>,
+    ) -> Result<Vec<Option<BatchCounts>>> {
+        let asked = ranges.len();
+        let counts = self.read(tenant, move |reader| overview::batch_counts(&reader, &ranges)).await?;
+        Ok(counts.unwrap_or_else(|| vec![None; asked]))
     }
 
     /// Runs one SELECT over the tenant's views, named by their plural (`accounts`) or singular names.

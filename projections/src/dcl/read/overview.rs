@@ -2,15 +2,15 @@
 //! what waits in quarantine.
 
 use super::{
-    BatchCounts, EntitySummary, Graph, GraphEdge, GraphNode, QuarantineFilter, QuarantinePage, QuarantineRow,
-    Result,
+    BatchCounts, BatchRange, EntitySummary, Graph, GraphEdge, GraphNode, QuarantineFilter, QuarantinePage,
+    QuarantineRow, Result,
     rows::{decode, encode, mapping},
     view::Reader,
 };
 use crate::dcl::tables::{self, codes, literal};
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 pub(super) fn entities(reader: &Reader) -> Result<Vec<EntitySummary>> {
@@ -196,30 +196,47 @@ pub(super) fn quarantine(reader: &Reader, filter: &QuarantineFilter) -> Result<Q
     })
 }
 
-/// How many rows of each feed's batches between two sequences met trouble.
-pub(super) fn batch_counts(
-    reader: &Reader,
-    ranges: &[(Uuid, u64, u64)],
-) -> Result<BTreeMap<Uuid, BatchCounts>> {
-    let feeds = reader.feeds()?;
-    let mut counts = BTreeMap::new();
-    for (feed_id, first, last) in ranges {
-        let Some((number, feed)) = feeds.iter().find(|(_, feed)| feed.feed_id == *feed_id) else { continue };
+/// How many rows of the batches of a range met trouble, in the order of the ranges; none: the views do
+/// not know the feed.
+pub(super) fn batch_counts(reader: &Reader, ranges: &[BatchRange]) -> Result<Vec<Option<BatchCounts>>> {
+    /// Ranges asked for in one statement.
+    const TOGETHER: usize = 1_000;
+    let feeds: HashMap<Uuid, (i32, bool)> = reader
+        .feeds()?
+        .into_iter()
+        .map(|(number, feed)| (feed.feed_id, (number, feed.entity.is_some())))
+        .collect();
+    let mut counts: Vec<Option<BatchCounts>> = ranges
+        .iter()
+        .map(|range| {
+            let (_, mapped) = feeds.get(&range.feed_id)?;
+            Some(BatchCounts { mapped: *mapped, rows_quarantined: 0, rows_held: 0 })
+        })
+        .collect();
+    let asked: Vec<String> = ranges
+        .iter()
+        .enumerate()
+        .filter_map(|(index, BatchRange { feed_id, first, last })| {
+            feeds.get(feed_id).map(|(number, _)| format!("({index}, {number}, {first}, {last})"))
+        })
+        .collect();
+    for some in asked.chunks(TOGETHER) {
         let sql = format!(
-            "SELECT count(DISTINCT (seq, \"row\")), count(DISTINCT CASE WHEN code = {} THEN (seq, \"row\") END) \
-             FROM quarantine WHERE feed = {number} AND seq BETWEEN {first} AND {last}",
-            literal(codes::ROW_HELD)
+            "SELECT a.i, count(DISTINCT (q.seq, q.\"row\")), count(DISTINCT CASE WHEN q.code = {} THEN (q.seq, q.\"row\") END) \
+             FROM (VALUES {}) a(i, feed, first, last) JOIN quarantine q \
+             ON q.feed = a.feed AND q.seq BETWEEN a.first AND a.last GROUP BY a.i",
+            literal(codes::ROW_HELD),
+            some.join(", ")
         );
-        let found = reader.select_one(&sql, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-        let (quarantined, held) = found.unwrap_or_default();
-        counts.insert(
-            *feed_id,
-            BatchCounts {
-                mapped: feed.entity.is_some(),
-                rows_quarantined: quarantined as u64,
-                rows_held: held as u64,
-            },
-        );
+        let found = reader.select(&sql, |row| {
+            Ok((row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        for (index, quarantined, held) in found {
+            if let Some(Some(count)) = counts.get_mut(index) {
+                count.rows_quarantined = quarantined as u64;
+                count.rows_held = held as u64;
+            }
+        }
     }
     Ok(counts)
 }
