@@ -1,7 +1,10 @@
-//! Measures a bulk load; run by hand: `cargo test -p autonomos-projections --test dcl_load -- --ignored --nocapture`.
+//! How fast batches land in the views: `cargo run --release -p autonomos-projections --example
+//! bulk_load -- [rows] [sources]`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on fails where it stands")]
+#![expect(clippy::print_stdout, reason = "its figures are its output")]
 
+#[path = "../tests/support/mod.rs"]
 mod support;
 
 use autonomos_domain::mapping::Transform;
@@ -11,8 +14,8 @@ use support::{Log, Views, content, line, line_with};
 const COLUMNS: [&str; 10] =
     ["id", "name", "website", "industry", "revenue", "staff", "phone", "city", "country", "changed"];
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+fn argument(index: usize, default: u64) -> u64 {
+    std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn resident_mb() -> u64 {
@@ -48,11 +51,8 @@ fn value(row: u64, column: usize, source: u64) -> Option<String> {
     Some(text)
 }
 
-#[test]
-#[ignore = "a measurement, run by hand"]
-fn bulk_load() {
-    let rows = number("AOS_LOAD_ROWS", 1_000_000);
-    let sources = number("AOS_LOAD_SOURCES", 1);
+fn main() {
+    let (rows, sources) = (argument(1, 1_000_000), argument(2, 1));
     let batch = 16_384;
     let dir = tempfile::tempdir().unwrap();
     let mut views = Views::new(dir.path());
