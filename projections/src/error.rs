@@ -76,6 +76,13 @@ impl ProjectionError {
     }
 }
 
+impl ProjectionError {
+    /// Whether DuckDB's memory limit was reached; its bindings tell it by the text alone.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Views(message) if message.contains("Out of Memory"))
+    }
+}
+
 impl From<LogError> for ProjectionError {
     fn from(error: LogError) -> Self {
         Self::Log { code: error.code(), message: error.to_string() }

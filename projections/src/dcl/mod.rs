@@ -23,5 +23,5 @@ mod transform;
 mod versions;
 
 pub use commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents};
-pub use engine::{Dcl, DclOptions, Instance};
+pub use engine::{Dcl, DclOptions, Instance, Runs};
 pub use tenant::{Applied, TenantDcl};

@@ -6,6 +6,7 @@ mod meaning;
 use super::{
     canon, cluster,
     commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents},
+    engine::Runs,
     ingest, quarantine,
     sql::{Db, Result, Scratch},
     stage::{self, Decoded, Run},
@@ -26,17 +27,10 @@ use autonomos_domain::{
 use duckdb::{Connection, Transaction};
 use std::collections::BTreeSet;
 
-/// Rows and commits of a run: enough to pay for its statements, few enough to fit in memory. Two row
-/// groups of DuckDB, one for each of its threads: whole ones are written once, with the insert; parts
-/// of one go through its write-ahead log and are written again at the checkpoint, at twice the time
-/// and size (measured: 26 s and 263 MB at 160,000 rows, 13 s and 141 MB at two groups).
-const RUN_ROWS: usize = 245_760;
+/// Commits of a run at most.
 const RUN_COMMITS: usize = 256;
-/// A run of so many rows is brought into its temporary tables before its transaction: rows of the
-/// transaction itself are read by one thread only.
-const APART_ROWS: usize = 60_000;
-/// Runs get no smaller than this.
-const LEAST_RUN_ROWS: usize = 1_024;
+/// So many calls in a row that memory held, and runs may be twice as large again.
+const EASY_CALLS: u32 = 32;
 /// Steps (a run, or a commit of its own) of a transaction.
 const TRANSACTION_STEPS: usize = 8;
 
@@ -54,13 +48,17 @@ pub struct TenantDcl {
     scratch: Scratch,
     /// A copy of what the tables say; none after a failure.
     state: Option<State>,
+    runs: Runs,
     /// Rows of a run at most: half as many each time memory did not hold them.
     run_rows: usize,
+    /// Calls since memory last failed.
+    easy: u32,
 }
 
 impl TenantDcl {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, scratch: Scratch::default(), state: None, run_rows: RUN_ROWS }
+    pub(super) fn new(connection: Connection, runs: Runs) -> Self {
+        let scratch = Scratch::default();
+        Self { connection, scratch, state: None, runs, run_rows: runs.rows, easy: 0 }
     }
 
     fn db(&self) -> Db<'_> {
@@ -118,14 +116,23 @@ impl TenantDcl {
     ) -> std::result::Result<Applied, E> {
         let mut tight = false;
         let result = self.apply_all(commits, &mut tight);
-        if tight && self.run_rows > LEAST_RUN_ROWS {
-            self.run_rows /= 2;
+        self.easy = if tight { 0 } else { self.easy + 1 };
+        if tight && self.run_rows > self.runs.least_rows {
+            self.run_rows = (self.run_rows / 2).max(self.runs.least_rows);
             tracing::warn!(
                 rows = self.run_rows,
                 "memory did not hold a run of the unified views: runs are halved"
             );
+        } else if self.easy >= EASY_CALLS && self.run_rows < self.runs.rows {
+            self.run_rows = (self.run_rows * 2).min(self.runs.rows);
+            self.easy = 0;
         }
         result
+    }
+
+    /// Whether runs are as small as they get.
+    pub fn is_cramped(&self) -> bool {
+        self.run_rows <= self.runs.least_rows
     }
 
     fn apply_all<E: From<ProjectionError>>(
@@ -152,6 +159,7 @@ impl TenantDcl {
             before: None,
             steps: 0,
             applied: Applied::default(),
+            runs: self.runs,
             run_rows: self.run_rows,
         };
         for commit in commits {
@@ -159,11 +167,11 @@ impl TenantDcl {
             if commit.position.sequence <= checkpoint {
                 continue;
             }
-            work.commit(commit).inspect_err(|error| *tight = out_of_memory(error))?;
+            work.commit(commit).inspect_err(|error| *tight = error.is_out_of_memory())?;
             work.last = Some((commit.position.sequence, commit.running_hash));
             work.applied.commits += 1;
         }
-        work.flush().inspect_err(|error| *tight = out_of_memory(error))?;
+        work.flush().inspect_err(|error| *tight = error.is_out_of_memory())?;
         work.save(work.last, work.state.clock)?;
         db.release()?;
         let Work { transaction, state, applied, .. } = work;
@@ -173,10 +181,6 @@ impl TenantDcl {
         self.state = Some(state);
         Ok(applied)
     }
-}
-
-fn out_of_memory(error: &ProjectionError) -> bool {
-    error.to_string().contains("Out of Memory")
 }
 
 fn meta(db: Db<'_>, key: &str) -> Result<Option<String>> {
@@ -209,6 +213,7 @@ struct Work<'a> {
     /// Steps since the transaction began.
     steps: usize,
     applied: Applied,
+    runs: Runs,
     run_rows: usize,
 }
 
@@ -370,7 +375,7 @@ impl Work<'_> {
     /// into the run's temporary tables as they come.
     fn part(&mut self) -> Result<()> {
         if !self.run.apart {
-            if self.run.rows < APART_ROWS {
+            if self.run.rows < self.runs.apart_rows {
                 return Ok(());
             }
             if let Some((last, clock)) = self.before {
@@ -396,7 +401,7 @@ impl Work<'_> {
             self.rejected(*seq, *feed, rejected)?;
         }
         let Some(&last) = run.commits.last() else { return Ok(()) };
-        self.steps += 1 + run.rows / (RUN_ROWS / TRANSACTION_STEPS);
+        self.steps += 1 + TRANSACTION_STEPS * run.rows / self.runs.rows.max(1);
         let mut fresh = Vec::with_capacity(run.feeds.len());
         for staged in run.feeds.values() {
             fresh.push((staged, ingest::append_raw(self.db, &self.state, staged)?));

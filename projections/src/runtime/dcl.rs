@@ -244,7 +244,8 @@ fn apply_turn(
         // One by one, to learn which it is; what goes well is kept, and left out the next time.
         for commit in waiting() {
             let Err(error) = writer.apply(&[opened(commit)?]) else { continue };
-            if is_passing(&error) {
+            // One batch alone that memory does not hold in the smallest run will not fit the next time.
+            if is_passing(&error) && !(error.is_out_of_memory() && writer.is_cramped()) {
                 return Err(error.into());
             }
             return Err(ApplyError::Poison {
@@ -265,9 +266,8 @@ fn apply_turn(
 /// Whether another try can help: the machine's trouble, not the commit's.
 fn is_passing(error: &ProjectionError) -> bool {
     let text = error.to_string();
-    ["IO Error", "Out of Memory", "No space left", "Could not set lock"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    error.is_out_of_memory()
+        || ["IO Error", "No space left", "Could not set lock"].iter().any(|sign| text.contains(sign))
 }
 
 fn open(ring: &dyn KeyRing, commit: &Arc<StoredCommit>) -> Result<OpenedCommit, EventError> {

@@ -19,9 +19,12 @@ use autonomos_domain::{
     ontology::{Entity, Ontology},
     schema::StreamSelection,
 };
-use autonomos_projections::dcl::{
-    BatchBody, Dcl, DclOptions, FeedFact, Instance, OpenedCommit, OpenedEvents,
-    tables::{self, value_column},
+use autonomos_projections::{
+    dcl::{
+        BatchBody, Dcl, DclOptions, FeedFact, Instance, OpenedCommit, OpenedEvents,
+        tables::{self, value_column},
+    },
+    error::ProjectionError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -321,10 +324,19 @@ pub(crate) struct Views {
 
 impl Views {
     pub(crate) fn new(dir: &Path) -> Self {
-        let dcl = Dcl::open(dir, DclOptions::default()).unwrap();
+        Self::with(dir, DclOptions::default())
+    }
+
+    pub(crate) fn with(dir: &Path, options: DclOptions) -> Self {
+        let dcl = Dcl::open(dir, options).unwrap();
         let instance = dcl.live(TENANT).unwrap();
         let connection = instance.reader().unwrap();
         Self { _dcl: dcl, instance, connection, applied: 0 }
+    }
+
+    /// How many commits are in.
+    pub(crate) fn applied(&self) -> usize {
+        self.applied
     }
 
     /// Applies what the log has more, in one transaction.
@@ -340,6 +352,17 @@ impl Views {
         let end = (self.applied + count).min(log.commits.len());
         self.instance.writer().apply(&log.commits[self.applied..end]).unwrap();
         self.applied = end;
+    }
+
+    /// The next `count` commits, the last of which fails: goes on from what the checkpoint then says.
+    pub(crate) fn stumble(&mut self, log: &Log, count: usize) {
+        let end = (self.applied + count).min(log.commits.len());
+        let fails = || ProjectionError::Payload("as the test wants it".to_owned());
+        let commits = log.commits[self.applied..end - 1].iter().cloned().map(Ok);
+        let mut writer = self.instance.writer();
+        assert!(writer.apply_each(commits.chain([Err(fails())])).is_err());
+        let (checkpoint, _) = writer.checkpoint().unwrap();
+        self.applied = log.commits.partition_point(|commit| commit.position.sequence <= checkpoint);
     }
 
     pub(crate) fn query(&self, sql: &str) -> Vec<String> {
