@@ -61,7 +61,7 @@ impl Default for Config {
             rate_limit_per_minute: 6_000,
             anonymous_rate_limit_per_minute: 300,
             task_concurrency: 4,
-            dcl_memory_mb: 200,
+            dcl_memory_mb: 160,
             dcl_open_tenants: 8,
             model_dir: None,
             open_registration: true,
