@@ -99,7 +99,11 @@ pub fn load(file: Option<&std::path::Path>, overrides: &Overrides) -> Result<Loa
         .merge(Toml::file(path))
         .merge(environment)
         .merge(Serialized::defaults(overrides));
-    let config: Config = figment.extract().map_err(Box::new)?;
+    let mut config: Config = figment.extract().map_err(Box::new)?;
+    // Paths below it are handed on, to connections among others, and must mean the same everywhere.
+    if let Ok(absolute) = std::path::absolute(&config.data_dir) {
+        config.data_dir = absolute;
+    }
     let shown = serde_json::to_value(&config).unwrap_or_default();
     let mut origins = Vec::new();
     if let Some(map) = shown.as_object() {

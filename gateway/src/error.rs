@@ -2,6 +2,7 @@
 
 use autonomos_commands::{error::CommandError, keys::KeyStoreError};
 use autonomos_connectors::error::ConnectorError;
+use autonomos_domain::ids::SyncId;
 use autonomos_log::error::LogError;
 use autonomos_projections::ProjectionError;
 use std::{net::SocketAddr, path::PathBuf};
@@ -25,6 +26,9 @@ pub enum GatewayError {
     /// The input of a command-line command is wrong.
     #[error("{0}")]
     Input(String),
+    /// `code` and `message` are those of the event that ended it.
+    #[error("the demo's sync `{sync_id}` did not succeed: {message} ({code})")]
+    DemoSync { sync_id: SyncId, code: String, message: String },
 }
 
 impl GatewayError {
@@ -39,6 +43,7 @@ impl GatewayError {
             Self::Projection(error) => error.code(),
             Self::Connector(error) => error.code(),
             Self::Input(_) => "AOS-0513",
+            Self::DemoSync { .. } => "AOS-0520",
         }
     }
 }

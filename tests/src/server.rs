@@ -53,17 +53,24 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// The demo as `make run` starts it: no folder is named, so that its data go below `folder`, where
+    /// it runs.
+    pub fn demo(folder: &'a Path) -> Self {
+        Self { command: "demo", data_dir: folder, environment: Vec::new() }
+    }
+
     /// Starts it and waits until it says that it is ready; its own words if it ends before.
     pub fn run(self) -> Result<Server, String> {
         let log = self.data_dir.with_extension("log");
         let log_file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
         let mut command = Command::new(binary());
-        command.env_remove("AOS_BINARY");
+        command.env_remove("AOS_BINARY").arg(self.command).arg("--json");
+        if self.command == "demo" {
+            command.current_dir(self.data_dir);
+        } else {
+            command.arg("--data-dir").arg(self.data_dir);
+        }
         command
-            .arg(self.command)
-            .arg("--json")
-            .arg("--data-dir")
-            .arg(self.data_dir)
             .args(["--listen", "127.0.0.1:0"])
             .envs(self.environment)
             .stdin(Stdio::null())

@@ -10,15 +10,15 @@ use crate::{
 };
 use autonomos_commands::{
     auth::SignedIn,
-    error::CommandError,
     execute::CommandContext,
     sync::{SyncRequest, sync_request},
 };
 use autonomos_domain::{
-    aggregates::sync::{Sync, SyncStatus},
-    envelope::Actor,
+    aggregates::sync::{Sync, SyncEvent, SyncStatus},
+    envelope::{Actor, AggregateKey, AggregateType},
     ids::{CommandId, ConnectionId, SyncId, TenantId},
 };
+use autonomos_log::{events::open_event, port::EventLog as _};
 use autonomos_projections::runtime;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -155,20 +155,29 @@ async fn ended(app: &App, tenant: TenantId, sync_id: SyncId) -> Result<(), Gatew
         let sync = app.platform.commands.load::<Sync>(tenant, sync_id.0).await?.state;
         match sync.status {
             SyncStatus::Succeeded => return Ok(()),
-            SyncStatus::Failed | SyncStatus::Cancelled => {
-                return Err(GatewayError::Command(CommandError::NotFound {
-                    what: "successful sync of the demo",
-                    id: sync_id.to_string(),
-                }));
-            }
+            SyncStatus::Failed | SyncStatus::Cancelled => return Err(why(app, tenant, sync_id).await?),
             SyncStatus::Requested | SyncStatus::Running => {}
         }
     }
 }
 
+/// What the event says that ended the sync.
+async fn why(app: &App, tenant: TenantId, sync_id: SyncId) -> Result<GatewayError, GatewayError> {
+    let key = AggregateKey { tenant, aggregate_type: AggregateType::Sync, aggregate_id: sync_id.0 };
+    let commands = &app.platform.commands;
+    let last = match commands.log().load_last(&key).await? {
+        Some(commit) => open_event::<SyncEvent>(&**commands.ring(), &commit, commit.events.len() - 1).ok(),
+        None => None,
+    };
+    let (code, message) = match last {
+        Some(SyncEvent::SyncFailed { code, message }) => (code, message),
+        _ => ("AOS-0520".to_owned(), "it was cancelled".to_owned()),
+    };
+    Ok(GatewayError::DemoSync { sync_id, code, message })
+}
+
 /// Until what was synced is shown.
 async fn caught_up(app: &App, tenant: TenantId) -> Result<(), GatewayError> {
-    use autonomos_log::port::EventLog as _;
     let head = app.platform.log.head(0).await?;
     let position = autonomos_domain::envelope::Position { cell: 0, sequence: head.sequence };
     let projectors = [runtime::READ_MODELS, runtime::DCL];

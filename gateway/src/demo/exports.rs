@@ -7,7 +7,7 @@ use super::{
 };
 use chrono::DateTime;
 use serde::Serialize;
-use std::{fmt::Write as _, io, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, io, path::Path};
 use uuid::Uuid;
 
 /// Which edition of the exports.
@@ -92,6 +92,22 @@ fn late(number: usize) -> bool {
     number % 67 == 13
 }
 
+/// Companies whose head count somebody corrected in the HubSpot-like system between the editions.
+fn corrected(number: usize) -> bool {
+    number % 50 == 7
+}
+
+/// By how many heads.
+const CORRECTION: u32 = 12;
+
+fn account_type(number: usize) -> &'static str {
+    ["Customer", "Prospect", "Partner"][number % 3]
+}
+
+fn industry_code(company: &Company) -> String {
+    company.industry.to_uppercase().replace([' ', '&'], "_")
+}
+
 /// Writes the three exports below `folder`, one folder a system.
 pub(crate) fn write(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
     if edition == Edition::First {
@@ -131,7 +147,7 @@ fn salesforce(world: &World, folder: &Path) -> io::Result<()> {
         accounts.row(&[
             company_id(SALESFORCE, number),
             format!("{} {}", company.base_name, company.legal_form.0),
-            ["Customer", "Prospect", "Partner"][number % 3].to_owned(),
+            account_type(number).to_owned(),
             website,
             company.industry.to_owned(),
             format!("{}.0", company.revenue),
@@ -261,18 +277,14 @@ fn hubspot(world: &World, edition: Edition, folder: &Path) -> io::Result<()> {
     let mut companies = Table::new(',', header);
     for (number, company) in known(world, HUBSPOT).filter(|(number, _)| drifted || !late(*number)) {
         let domain = if company.no_website[HUBSPOT] { String::new() } else { company.domain.clone() };
-        // Some people corrected a head count between the editions: honest edits.
-        let employees = if drifted && number % 50 == 7 { company.employees + 12 } else { company.employees };
-        let modified = if drifted && number % 50 == 7 {
-            company.updated[HUBSPOT] + 86_400 * 30
-        } else {
-            company.updated[HUBSPOT]
-        };
+        let edited = drifted && corrected(number);
+        let employees = if edited { company.employees + CORRECTION } else { company.employees };
+        let modified = company.updated[HUBSPOT] + if edited { 86_400 * 30 } else { 0 };
         let mut cells = vec![
             company_id(HUBSPOT, number),
             company.base_name.replace(" & ", " and "),
             domain,
-            company.industry.to_uppercase().replace([' ', '&'], "_"),
+            industry_code(company),
             if drifted { format!("{}00", company.revenue) } else { company.revenue.to_string() },
             employees.to_string(),
             company.phone.replace(' ', ""),
@@ -464,6 +476,45 @@ fn dynamics(world: &World, folder: &Path) -> io::Result<()> {
     opportunities.save(&folder.join("opportunity_export.csv"))
 }
 
+fn values(number: usize, company: &Company) -> BTreeMap<&'static str, Vec<String>> {
+    let country = &COUNTRIES[company.country];
+    let (plain, legal) = (&company.base_name, company.legal_form);
+    let mut employees = vec![company.employees];
+    if company.systems[HUBSPOT] && corrected(number) {
+        employees.push(company.employees + CORRECTION);
+    }
+    BTreeMap::from([
+        ("account_type", vec![account_type(number).to_owned()]),
+        ("annual_revenue", vec![company.revenue.to_string()]),
+        ("billing_address", vec![company.street.clone()]),
+        ("billing_city", vec![company.city.to_owned()]),
+        ("billing_country", vec![country.name.to_owned(), country.code.to_owned()]),
+        ("billing_postal_code", vec![company.postal_code.clone()]),
+        ("billing_state", vec![company.state.to_owned()]),
+        // One system writes no seconds.
+        (
+            "created_at",
+            vec![
+                time(company.created, "%Y-%m-%dT%H:%M:%S.000000Z"),
+                time(company.created, "%Y-%m-%dT%H:%M:00.000000Z"),
+            ],
+        ),
+        ("domain", vec![company.domain.clone()]),
+        ("employee_count", employees.iter().map(u32::to_string).collect()),
+        ("industry", vec![company.industry.to_owned(), industry_code(company)]),
+        (
+            "name",
+            vec![
+                format!("{plain} {}", legal.0),
+                plain.replace(" & ", " and "),
+                format!("{} {}", plain.to_uppercase(), legal.1),
+            ],
+        ),
+        ("phone", vec![company.phone.clone(), company.phone.replace(' ', "")]),
+        ("website", vec![format!("https://www.{}", company.domain), format!("http://{}/", company.domain)]),
+    ])
+}
+
 fn known(world: &World, system: usize) -> impl Iterator<Item = (usize, &Company)> {
     world.companies.iter().enumerate().filter(move |(_, company)| company.systems[system])
 }
@@ -484,6 +535,8 @@ fn deals(world: &World, system: usize) -> impl Iterator<Item = (usize, &Deal)> {
 pub(crate) struct Truth {
     /// Records of one company, as `(system/stream, source id)`, after the second edition.
     pub(crate) accounts: Vec<Vec<(String, String)>>,
+    /// Of each of these companies, by canonical field: every spelling under which a system has it right.
+    pub(crate) values: Vec<BTreeMap<&'static str, Vec<String>>>,
     pub(crate) drift: Vec<TrueDrift>,
 }
 
@@ -505,6 +558,7 @@ pub(crate) fn truth(world: &World) -> Truth {
     let drift = |stream, kind, field| TrueDrift { stream, kind, field };
     Truth {
         accounts: accounts.collect(),
+        values: world.companies.iter().enumerate().map(|(number, company)| values(number, company)).collect(),
         drift: vec![
             drift("companies", "field_renamed", "domain"),
             drift("companies", "field_renamed", "numberofemployees"),
