@@ -1,8 +1,9 @@
 //! Errors of the projections. Codes are stable; each has a page in `docs/errors/`. Codes from 0421
-//! on are the reasons a cell is in quarantine, not errors of a call.
+//! to 0439 are the reasons a cell is in quarantine, not errors of a call.
 
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::error::LogError;
+use sqlx::postgres::PgDatabaseError;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProjectionError {
@@ -47,6 +48,13 @@ pub enum ProjectionError {
     AlreadyRebuilding { projector: String },
     #[error("the projections are stopped")]
     Stopped,
+    #[error("the generation that is read or written was replaced by another node")]
+    GenerationGone,
+    #[error("the read models' database cannot hold a value: {0}")]
+    Unstorable(String),
+    /// What was given may hold a password, so it is not repeated.
+    #[error("the database's address cannot be read; expected `postgres://user:password@host:port/database`")]
+    Address,
 }
 
 impl ProjectionError {
@@ -72,6 +80,9 @@ impl ProjectionError {
             Self::NotParked { .. } => "AOS-0417",
             Self::AlreadyRebuilding { .. } => "AOS-0418",
             Self::Stopped => "AOS-0419",
+            Self::GenerationGone => "AOS-0420",
+            Self::Unstorable(_) => "AOS-0440",
+            Self::Address => "AOS-0441",
         }
     }
 }
@@ -91,7 +102,14 @@ impl From<LogError> for ProjectionError {
 
 impl From<sqlx::Error> for ProjectionError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.to_string())
+        let of_postgres = error.as_database_error().and_then(|error| error.try_downcast_ref());
+        match of_postgres.map(PgDatabaseError::code) {
+            // No such table, no such schema.
+            Some("42P01" | "3F000") => Self::GenerationGone,
+            // Bytes that are no text there, an index entry or a row that is too long.
+            Some("22021" | "22P05" | "54000") => Self::Unstorable(error.to_string()),
+            _ => Self::Store(error.to_string()),
+        }
     }
 }
 

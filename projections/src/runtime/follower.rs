@@ -87,6 +87,8 @@ pub(crate) struct Follower {
     cost: f64,
     paused: bool,
     trouble: Option<(ProjectorStatus, String)>,
+    /// What was written when the store failed: it may be there all the same.
+    in_doubt: Option<(CellCheckpoint, Vec<Turn>)>,
     progress: watch::Sender<Progress>,
     orders: mpsc::Receiver<Order>,
 }
@@ -131,6 +133,7 @@ impl Follower {
             cost: 0.0,
             paused: false,
             trouble,
+            in_doubt: None,
             progress,
             orders,
         };
@@ -188,6 +191,7 @@ impl Follower {
         &mut self,
         stream: &mut BoxStream<'static, Result<Delivery, LogError>>,
     ) -> Result<bool, ProjectionError> {
+        self.doubt_settle().await?;
         while let Ok(order) = self.orders.try_recv() {
             if !self.obey(Some(order)).await? {
                 return Ok(false);
@@ -302,7 +306,6 @@ impl Follower {
                 return Box::pin(self.park(&before, tenant, sequence, code, message)).await;
             }
         }
-        self.window.forget(tenant);
         Ok(())
     }
 
@@ -324,10 +327,42 @@ impl Follower {
         }
         self.hash_for(&mut to).await?;
         to.revision = self.checkpoint.revision + 1;
-        self.setup.store.apply(self.setup.cell, turns, &self.checkpoint, &to).await?;
+        let applied = self.setup.store.apply(self.setup.cell, turns, &self.checkpoint, &to).await;
+        match applied {
+            Ok(()) => self.applied(to, turns),
+            Err(ApplyError::Store(_)) => self.in_doubt = Some((to, turns.to_vec())),
+            Err(ApplyError::Poison { .. }) => {}
+        }
+        applied
+    }
+
+    fn applied(&mut self, to: CellCheckpoint, turns: &[Turn]) {
         self.hashes.retain(|(sequence, _)| *sequence > to.hash_sequence);
         self.checkpoint = to;
         self.window.remove(turns);
+        for (tenant, mark) in &self.checkpoint.tenants {
+            if matches!(mark, TenantMark::Parked { .. }) {
+                self.window.forget(*tenant);
+            }
+        }
+    }
+
+    /// Asks the store whether what it failed at was written: the answer to a commit may be lost, and
+    /// the commit not.
+    async fn doubt_settle(&mut self) -> Result<(), ProjectionError> {
+        let Some((to, turns)) = self.in_doubt.take() else { return Ok(()) };
+        let stored = match self.setup.store.checkpoint(self.setup.cell).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.in_doubt = Some((to, turns));
+                return Err(error);
+            }
+        };
+        if stored == to {
+            self.applied(to, &turns);
+        } else if stored.revision != self.checkpoint.revision {
+            return Err(ProjectionError::Fenced { projector: self.setup.name.to_owned() });
+        }
         Ok(())
     }
 

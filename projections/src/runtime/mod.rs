@@ -2,23 +2,33 @@
 //! whose commit cannot be applied, rebuilds beside the live generation, and lets readers wait for a
 //! position.
 
+mod checkpoint;
 mod dcl;
 mod follower;
 mod generations;
+mod live;
+mod location;
 mod opened;
+mod postgres;
 mod projector;
 mod runner;
+pub mod sql;
 mod sqlite;
 mod window;
 
+pub use live::{Live, LivePool};
+pub use location::{Address, Location, PostgresOptions};
 pub use opened::{Event, Opened};
-pub use projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn};
-pub use sqlite::{LivePool, SqliteProjector, Tables};
+pub(crate) use postgres::access;
+pub use postgres::{LiveSchema, PostgresProjector};
+pub use projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, TenantMark, Turn};
+pub use sqlite::SqliteProjector;
 
 use crate::{
     dcl::{Dcl, DclOptions, read::DclReads},
     error::ProjectionError,
     read_models::{ReadModelTables, query::ReadModels},
+    unified::Unified,
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{port::EventLog, seal::KeyRing};
@@ -36,6 +46,9 @@ pub const DCL: &str = "dcl";
 #[derive(Debug, Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
+    pub read_models: Location,
+    /// Where the unified views are copied to, if anywhere.
+    pub unified_tables: Option<PostgresOptions>,
     /// Commits of one tenant in one turn, while others wait.
     pub turn_commits: usize,
     /// Length of one turn, while others wait.
@@ -53,6 +66,8 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            read_models: Location::default(),
+            unified_tables: None,
             turn_commits: 64,
             turn_time: Duration::from_millis(50),
             bulk_commits: 2048,
@@ -120,25 +135,38 @@ struct Inner {
     runners: Vec<Arc<Runner>>,
     read_models: ReadModels,
     dcl: DclReads,
+    unified: Option<Unified>,
 }
 
+/// Where the schemas of the read models begin, in Postgres.
+const READ_MODELS_SCHEMA: &str = "aos_models";
+
 struct Parts {
-    read_models: Arc<SqliteProjector>,
+    read_models: Arc<dyn Projector>,
+    reads: ReadModels,
     dcl_projector: Arc<dcl::DclProjector>,
     dcl: Arc<Dcl>,
 }
 
-fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
-    let read_models = SqliteProjector::new(
-        options.data_dir.join("read"),
-        "models",
-        Arc::new(ReadModelTables),
-        Arc::clone(ring),
-    );
+async fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
+    let (tables, keys) = (Arc::new(ReadModelTables), Arc::clone(ring));
+    let (read_models, reads): (Arc<dyn Projector>, Live) = match &options.read_models {
+        Location::Folder => {
+            let projector = SqliteProjector::new(options.data_dir.join("read"), "models", tables, keys);
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+        Location::Postgres(postgres) => {
+            let projector =
+                PostgresProjector::connect(postgres.clone(), READ_MODELS_SCHEMA, tables, keys).await?;
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+    };
     let folder = options.data_dir.join("dcl");
     let dcl = Arc::new(Dcl::open(&folder, options.dcl.clone())?);
-    let dcl_projector = dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring));
-    Ok(Parts { read_models: Arc::new(read_models), dcl_projector: Arc::new(dcl_projector), dcl })
+    let dcl_projector = Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring)));
+    Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl })
 }
 
 impl Service {
@@ -149,10 +177,15 @@ impl Service {
         log: Arc<dyn EventLog>,
         ring: Arc<dyn KeyRing>,
     ) -> Result<Handle, ProjectionError> {
-        let parts = parts(&options, &ring)?;
-        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models.clone(), parts.dcl_projector];
-        let read_models = ReadModels::new(parts.read_models.live_pool());
-        Self::start_with(options, log, projectors, read_models, DclReads::new(parts.dcl)).await
+        let parts = parts(&options, &ring).await?;
+        let unified = match &options.unified_tables {
+            Some(postgres) => Some(Unified::start(postgres, Arc::clone(&parts.dcl)).await?),
+            None => None,
+        };
+        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models, parts.dcl_projector];
+        let dcl = DclReads::new(parts.dcl);
+        let runners = runners(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { runners, read_models: parts.reads, dcl, unified }) })
     }
 
     /// The same with projectors of one's own.
@@ -163,12 +196,19 @@ impl Service {
         read_models: ReadModels,
         dcl: DclReads,
     ) -> Result<Handle, ProjectionError> {
-        let starting = projectors
-            .into_iter()
-            .map(|projector| Runner::start(projector, Arc::clone(&log), options.clone()));
-        let runners = futures::future::try_join_all(starting).await?;
-        Ok(Handle { inner: Arc::new(Inner { runners, read_models, dcl }) })
+        let runners = runners(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { runners, read_models, dcl, unified: None }) })
     }
+}
+
+async fn runners(
+    options: Options,
+    log: Arc<dyn EventLog>,
+    projectors: Vec<Arc<dyn Projector>>,
+) -> Result<Vec<Arc<Runner>>, ProjectionError> {
+    let starting =
+        projectors.into_iter().map(|projector| Runner::start(projector, Arc::clone(&log), options.clone()));
+    futures::future::try_join_all(starting).await
 }
 
 impl Handle {
@@ -180,6 +220,11 @@ impl Handle {
     /// The queries over the unified views.
     pub fn dcl(&self) -> DclReads {
         self.inner.dcl.clone()
+    }
+
+    /// The unified views' tables in Postgres, if they are kept.
+    pub fn unified(&self) -> Option<Unified> {
+        self.inner.unified.clone()
     }
 
     fn runner(&self, name: &str) -> Result<&Arc<Runner>, ProjectionError> {
@@ -261,6 +306,9 @@ impl Handle {
         for runner in &self.inner.runners {
             runner.stop().await;
         }
+        if let Some(unified) = &self.inner.unified {
+            unified.stop().await;
+        }
     }
 }
 
@@ -272,7 +320,7 @@ pub async fn rebuild_offline(
     projector: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
-    let parts = parts(&options, &ring)?;
+    let parts = parts(&options, &ring).await?;
     let chosen: Arc<dyn Projector> = match projector {
         READ_MODELS => parts.read_models,
         DCL => parts.dcl_projector,
