@@ -364,7 +364,7 @@ async fn a_lost_answer_is_found_out(world: World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_and_comes_back_is_gone_on_with() {
-    let world = World { database: Some(Database::on(Postgres::start(Durability::Synced))), ..World::new() };
+    let world = World::on(Database::on(Postgres::start(Durability::Synced)));
     let server = Arc::clone(&world.database.as_ref().unwrap().server);
     let (projector, reads) = names_projector(&world, Arc::default()).await.unwrap();
     let started = start_with(&world, projector, reads).await.unwrap();

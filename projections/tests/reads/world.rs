@@ -148,7 +148,11 @@ impl World {
 
     /// The same with read models in Postgres.
     pub(crate) fn on_postgres() -> Self {
-        Self { database: Some(Database::on(Postgres::shared())), ..Self::new() }
+        Self::on(Database::on(Postgres::shared()))
+    }
+
+    pub(crate) fn on(database: Database) -> Self {
+        Self { database: Some(database), ..Self::new() }
     }
 
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
