@@ -43,7 +43,7 @@ impl GatewayError {
             Self::Projection(error) => error.code(),
             Self::Connector(error) => error.code(),
             Self::Input(_) => "AOS-0513",
-            Self::DemoSync { .. } => "AOS-0520",
+            Self::DemoSync { .. } => "AOS-0530",
         }
     }
 }

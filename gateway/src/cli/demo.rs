@@ -171,7 +171,7 @@ async fn why(app: &App, tenant: TenantId, sync_id: SyncId) -> Result<GatewayErro
     };
     let (code, message) = match last {
         Some(SyncEvent::SyncFailed { code, message }) => (code, message),
-        _ => ("AOS-0520".to_owned(), "it was cancelled".to_owned()),
+        _ => ("AOS-0530".to_owned(), "it was cancelled".to_owned()),
     };
     Ok(GatewayError::DemoSync { sync_id, code, message })
 }

@@ -282,11 +282,19 @@ impl From<ProjectionError> for ApiError {
             | E::QueryRefused(_)
             | E::QueryFailed(_)
             | E::QueryTimeout { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::WaitTimeout { .. } | E::Parked { .. } | E::RolledBack { .. } | E::Stopped => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            E::WaitTimeout { .. }
+            | E::Parked { .. }
+            | E::RolledBack { .. }
+            | E::Stopped
+            | E::GenerationGone => StatusCode::SERVICE_UNAVAILABLE,
             E::NotParked { .. } | E::AlreadyRebuilding { .. } | E::Fenced { .. } => StatusCode::CONFLICT,
-            E::Store(_) | E::Views(_) | E::Payload(_) | E::Log { .. } | E::Export(_) => {
+            E::Store(_)
+            | E::Views(_)
+            | E::Payload(_)
+            | E::Log { .. }
+            | E::Export(_)
+            | E::Unstorable(_)
+            | E::Address => {
                 let mut internal = Self::internal(&error);
                 internal.code = error.code();
                 return internal;
