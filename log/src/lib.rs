@@ -12,6 +12,7 @@ mod live;
 mod memory_keys;
 pub mod nats_server;
 pub mod port;
+pub mod postgres_server;
 mod prepare;
 mod recent;
 pub mod seal;
