@@ -47,6 +47,8 @@ pub enum ProjectionError {
     AlreadyRebuilding { projector: String },
     #[error("the projections are stopped")]
     Stopped,
+    #[error("projector `{projector}` is kept by another node")]
+    Elsewhere { projector: String },
 }
 
 impl ProjectionError {
@@ -72,6 +74,7 @@ impl ProjectionError {
             Self::NotParked { .. } => "AOS-0417",
             Self::AlreadyRebuilding { .. } => "AOS-0418",
             Self::Stopped => "AOS-0419",
+            Self::Elsewhere { .. } => "AOS-0442",
         }
     }
 }

@@ -7,11 +7,14 @@ mod follower;
 mod generations;
 mod opened;
 mod projector;
+mod remote;
 mod runner;
+mod seat;
 mod sqlite;
 mod window;
 
 pub use opened::{Event, Opened};
+pub use seat::lease_name;
 pub use projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn};
 pub use sqlite::{LivePool, SqliteProjector, Tables};
 
@@ -21,19 +24,20 @@ use crate::{
     read_models::{ReadModelTables, query::ReadModels},
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
-use autonomos_log::{port::EventLog, seal::KeyRing};
+use autonomos_log::{lease::Leases, port::EventLog, seal::KeyRing};
 use follower::Order;
 use runner::Runner;
+use seat::Seat;
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// Names of the projectors there are.
 pub const READ_MODELS: &str = "read_models";
 pub const DCL: &str = "dcl";
 
 /// How the projections run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
     /// Commits of one tenant in one turn, while others wait.
@@ -47,6 +51,18 @@ pub struct Options {
     /// Stored bytes read ahead of what is applied.
     pub read_ahead_bytes: usize,
     pub dcl: DclOptions,
+    pub part: Part,
+}
+
+/// Which node keeps the projections.
+#[derive(Clone, Default)]
+pub enum Part {
+    /// There is one.
+    #[default]
+    Alone,
+    /// Of several, the one that holds a projection's lease; a node that `keeps` none looks at what
+    /// the others keep, as far as it is shared.
+    Shared { leases: Leases, keeps: bool },
 }
 
 impl Options {
@@ -59,6 +75,16 @@ impl Options {
             turn_bytes: 20 << 20,
             read_ahead_bytes: 20 << 20,
             dcl: DclOptions::default(),
+            part: Part::default(),
+        }
+    }
+
+    /// Commits not subscribed to that may pass before the checkpoint alone is written. Where other
+    /// nodes wait for it, none may: they see nothing else.
+    const fn idle_checkpoint(&self) -> u64 {
+        match self.part {
+            Part::Alone => 1024,
+            Part::Shared { .. } => 1,
         }
     }
 }
@@ -117,7 +143,7 @@ pub struct Handle {
 }
 
 struct Inner {
-    runners: Vec<Arc<Runner>>,
+    seats: Vec<Seat>,
     read_models: ReadModels,
     dcl: DclReads,
 }
@@ -163,12 +189,36 @@ impl Service {
         read_models: ReadModels,
         dcl: DclReads,
     ) -> Result<Handle, ProjectionError> {
-        let starting = projectors
-            .into_iter()
-            .map(|projector| Runner::start(projector, Arc::clone(&log), options.clone()));
-        let runners = futures::future::try_join_all(starting).await?;
-        Ok(Handle { inner: Arc::new(Inner { runners, read_models, dcl }) })
+        let seats = match options.part.clone() {
+            Part::Alone => {
+                let starting = projectors
+                    .into_iter()
+                    .map(|projector| Seat::alone(projector, Arc::clone(&log), options.clone()));
+                futures::future::try_join_all(starting).await?
+            }
+            Part::Shared { leases, keeps } => projectors
+                .into_iter()
+                .map(|projector| {
+                    Seat::shared(projector, Arc::clone(&log), options.clone(), leases.clone(), keeps)
+                })
+                .collect(),
+        };
+        Ok(Handle { inner: Arc::new(Inner { seats, read_models, dcl }) })
     }
+}
+
+/// The tenants among marks that are parked.
+fn poisoned(cell: u16, marks: &BTreeMap<TenantId, TenantMark>) -> Vec<Poisoned> {
+    let parked = marks.iter().filter_map(|(tenant, mark)| match mark {
+        TenantMark::Parked { sequence, code, message } => Some(Poisoned {
+            tenant: *tenant,
+            position: Position { cell, sequence: *sequence },
+            code: code.clone(),
+            message: message.clone(),
+        }),
+        TenantMark::Ahead { .. } | TenantMark::Behind { .. } => None,
+    });
+    parked.collect()
 }
 
 impl Handle {
@@ -182,12 +232,20 @@ impl Handle {
         self.inner.dcl.clone()
     }
 
-    fn runner(&self, name: &str) -> Result<&Arc<Runner>, ProjectionError> {
-        self.inner.runners.iter().find(|runner| runner.name() == name).ok_or_else(|| {
-            let known: Vec<_> =
-                self.inner.runners.iter().map(|runner| format!("`{}`", runner.name())).collect();
+    fn seat(&self, name: &str) -> Result<&Seat, ProjectionError> {
+        self.inner.seats.iter().find(|seat| seat.name() == name).ok_or_else(|| {
+            let known: Vec<_> = self.inner.seats.iter().map(|seat| format!("`{}`", seat.name())).collect();
             ProjectionError::UnknownProjector { name: name.to_owned(), known: known.join(", ") }
         })
+    }
+
+    /// Whether there is such a projector, and another node keeps it, or will.
+    pub fn is_elsewhere(&self, name: &str) -> bool {
+        self.seat(name).is_ok_and(Seat::is_elsewhere)
+    }
+
+    fn runner(&self, name: &str) -> Result<Arc<Runner>, ProjectionError> {
+        self.seat(name)?.runner()
     }
 
     /// Waits until the projectors have applied everything of `tenant` up to `position`.
@@ -200,8 +258,8 @@ impl Handle {
     ) -> Result<(), ProjectionError> {
         let until = tokio::time::Instant::now() + timeout;
         for name in projectors {
-            let runner = self.runner(name)?;
-            tokio::time::timeout_at(until, runner.reach(tenant, position))
+            let seat = self.seat(name)?;
+            tokio::time::timeout_at(until, seat.reach(tenant, position))
                 .await
                 .map_err(|_| ProjectionError::WaitTimeout { projector: (*name).to_owned() })??;
         }
@@ -212,16 +270,17 @@ impl Handle {
     pub fn position(&self, tenant: TenantId, cell: u16, projectors: &[&str]) -> Position {
         let positions = projectors
             .iter()
-            .filter_map(|name| self.runner(name).ok())
-            .map(|runner| runner.position(tenant, cell));
+            .filter_map(|name| self.seat(name).ok())
+            .map(|seat| seat.position(tenant, cell));
         Position { cell, sequence: positions.min().unwrap_or(0) }
     }
 
-    /// How every projector stands in every cell.
+    /// How every projector stands in every cell; but of one that another node keeps in files of its
+    /// own, that node alone can tell.
     pub async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
         let mut states = Vec::new();
-        for runner in &self.inner.runners {
-            states.extend(runner.status().await?);
+        for seat in &self.inner.seats {
+            states.extend(seat.status().await?);
         }
         Ok(states)
     }
@@ -258,8 +317,8 @@ impl Handle {
 
     /// Stops at the next transaction's end.
     pub async fn shutdown(&self) {
-        for runner in &self.inner.runners {
-            runner.stop().await;
+        for seat in &self.inner.seats {
+            seat.stop().await;
         }
     }
 }

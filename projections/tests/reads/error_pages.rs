@@ -29,6 +29,7 @@ fn every_code_has_its_page() {
         Error::NotParked { projector: text() },
         Error::AlreadyRebuilding { projector: text() },
         Error::Stopped,
+        Error::Elsewhere { projector: text() },
     ];
     for error in errors {
         let page = format!("{}/../docs/errors/{}.md", env!("CARGO_MANIFEST_DIR"), error.code());
