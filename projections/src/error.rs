@@ -1,8 +1,9 @@
 //! Errors of the projections. Codes are stable; each has a page in `docs/errors/`. Codes from 0421
-//! on are the reasons a cell is in quarantine, not errors of a call.
+//! to 0439 are the reasons a cell is in quarantine, not errors of a call.
 
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::error::LogError;
+use sqlx::postgres::PgDatabaseError;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProjectionError {
@@ -49,6 +50,13 @@ pub enum ProjectionError {
     Stopped,
     #[error("projector `{projector}` is kept by another node")]
     Elsewhere { projector: String },
+    #[error("the generation that is read or written was replaced by another node")]
+    GenerationGone,
+    #[error("the read models' database cannot hold a value: {0}")]
+    Unstorable(String),
+    /// What was given may hold a password, so it is not repeated.
+    #[error("the database's address cannot be read; expected `postgres://user:password@host:port/database`")]
+    Address,
 }
 
 impl ProjectionError {
@@ -75,6 +83,9 @@ impl ProjectionError {
             Self::AlreadyRebuilding { .. } => "AOS-0418",
             Self::Stopped => "AOS-0419",
             Self::Elsewhere { .. } => "AOS-0442",
+            Self::GenerationGone => "AOS-0420",
+            Self::Unstorable(_) => "AOS-0440",
+            Self::Address => "AOS-0441",
         }
     }
 }
@@ -87,7 +98,14 @@ impl From<LogError> for ProjectionError {
 
 impl From<sqlx::Error> for ProjectionError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.to_string())
+        let of_postgres = error.as_database_error().and_then(|error| error.try_downcast_ref());
+        match of_postgres.map(PgDatabaseError::code) {
+            // No such table, no such schema.
+            Some("42P01" | "3F000") => Self::GenerationGone,
+            // Bytes that are no text there, an index entry or a row that is too long.
+            Some("22021" | "22P05" | "54000") => Self::Unstorable(error.to_string()),
+            _ => Self::Store(error.to_string()),
+        }
     }
 }
 

@@ -44,10 +44,11 @@ pub struct Client {
     pub url: String,
     pub token: Option<String>,
     /// Of several nodes, each request goes to the next; one that is not answered goes to another.
-    nodes: Option<Arc<Nodes>>,
+    pub nodes: Option<Arc<Nodes>>,
 }
 
-struct Nodes {
+/// Where a client's requests go in turn.
+pub struct Nodes {
     urls: Vec<String>,
     next: AtomicUsize,
 }

@@ -56,9 +56,12 @@ impl PostgresRows {
                 let Some(database) = database.upgrade() else { return };
                 let looked = database
                     .run(|pool| async move {
-                        sqlx::query_scalar::<_, i64>("SELECT last_value FROM autonomos.keys_destroyed")
-                            .fetch_one(&pool)
-                            .await
+                        sqlx::query_scalar::<_, i64>(
+                            "SELECT CASE WHEN is_called THEN last_value ELSE 0 END
+                             FROM autonomos.keys_destroyed",
+                        )
+                        .fetch_one(&pool)
+                        .await
                     })
                     .await
                     .ok();

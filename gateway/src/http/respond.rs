@@ -292,11 +292,18 @@ impl From<ProjectionError> for ApiError {
             | E::Parked { .. }
             | E::RolledBack { .. }
             | E::Stopped
+            | E::GenerationGone
             | E::Elsewhere { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             E::NotParked { .. } | E::AlreadyRebuilding { .. } | E::Fenced { .. } => StatusCode::CONFLICT,
-            E::Store(_) | E::Views(_) | E::Payload(_) | E::Log { .. } | E::Export(_) => {
+            E::Store(_)
+            | E::Views(_)
+            | E::Payload(_)
+            | E::Log { .. }
+            | E::Export(_)
+            | E::Unstorable(_)
+            | E::Address => {
                 let mut internal = Self::internal(&error);
                 internal.code = error.code();
                 return internal;

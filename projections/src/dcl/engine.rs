@@ -6,11 +6,15 @@ use autonomos_domain::ids::TenantId;
 use duckdb::{Config, Connection};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+use tokio::sync::Notify;
 
 /// How much the unified views may take.
 #[derive(Debug, Clone)]
@@ -34,6 +38,41 @@ pub struct Dcl {
     dir: PathBuf,
     options: DclOptions,
     files: Mutex<Files>,
+    touched: Touched,
+}
+
+/// Tenants whose live views changed since somebody who keeps a copy of them last asked.
+#[derive(Default)]
+pub(crate) struct Touched {
+    /// Somebody keeps a copy.
+    wanted: AtomicBool,
+    tenants: Mutex<BTreeSet<TenantId>>,
+    some: Notify,
+}
+
+impl Touched {
+    pub(crate) fn mark(&self, tenant: TenantId) {
+        if self.wanted.load(Ordering::SeqCst) {
+            self.tenants.lock().insert(tenant);
+            self.some.notify_one();
+        }
+    }
+
+    /// From now on tenants are noted; what was there before is not.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for a tenant. One asker at a time.
+    pub(crate) async fn next(&self) -> TenantId {
+        loop {
+            let first = self.tenants.lock().pop_first();
+            match first {
+                Some(tenant) => return tenant,
+                None => self.some.notified().await,
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -73,7 +112,11 @@ impl Dcl {
     pub fn open(dir: impl Into<PathBuf>, options: DclOptions) -> Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(|error| broken(&dir, &error))?;
-        Ok(Self { dir, options, files: Mutex::default() })
+        Ok(Self { dir, options, files: Mutex::default(), touched: Touched::default() })
+    }
+
+    pub(crate) const fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     fn tenant_dir(&self, tenant: TenantId) -> PathBuf {
@@ -139,6 +182,7 @@ impl Dcl {
         let (partial, pointer) = (dir.join("current.partial"), dir.join("current"));
         fs::write(&partial, generation.to_string()).map_err(|error| broken(&partial, &error))?;
         fs::rename(&partial, &pointer).map_err(|error| broken(&pointer, &error))?;
+        self.touched.mark(tenant);
         self.sweep(tenant, generation)
     }
 

@@ -1,31 +1,56 @@
 //! The audit trail: one line for every event of a tenant, without secrets and without bulk.
 
-use super::{
-    documents::{chunks, places},
-    models::word,
+use super::models::word;
+use crate::{
+    error::ProjectionError,
+    runtime::{
+        Event,
+        sql::{Column, Existing, Index, Kind, Session, Table, Value},
+    },
 };
-use crate::{error::ProjectionError, runtime::Event};
 use autonomos_domain::{
     aggregates::{connection::ConnectionEvent, feed::FeedEvent},
     envelope::Actor,
 };
 use autonomos_log::port::StoredCommit;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use sqlx::SqliteConnection;
+use serde_json::{Map, Value as Json, json};
 
-pub(crate) const DEFINITIONS: &[&str] = &[
-    "CREATE TABLE IF NOT EXISTS activity (tenant TEXT NOT NULL, sequence BIGINT NOT NULL, event_index BIGINT NOT NULL, \
-     cell BIGINT NOT NULL, recorded_at BIGINT NOT NULL, actor_kind TEXT NOT NULL, actor TEXT NOT NULL, \
-     aggregate_type TEXT NOT NULL, aggregate_id TEXT NOT NULL, version BIGINT NOT NULL, event_type TEXT NOT NULL, \
-     command_id TEXT NOT NULL, correlation_id TEXT NOT NULL, causation_id TEXT, summary TEXT NOT NULL, \
-     data TEXT NOT NULL, PRIMARY KEY (tenant, sequence, event_index))",
-    "CREATE INDEX IF NOT EXISTS activity_aggregate ON activity (tenant, aggregate_id, sequence, event_index)",
-];
+pub(crate) fn table() -> Table {
+    let integer = |name| Column::new(name, Kind::Integer);
+    let word = |name| Column::new(name, Kind::Word);
+    let text = |name| Column::new(name, Kind::Text);
+    Table {
+        name: "activity",
+        columns: vec![
+            word("tenant"),
+            integer("sequence"),
+            integer("event_index"),
+            integer("cell"),
+            integer("recorded_at"),
+            word("actor_kind"),
+            text("actor"),
+            word("aggregate_type"),
+            word("aggregate_id"),
+            integer("version"),
+            word("event_type"),
+            word("command_id"),
+            word("correlation_id"),
+            word("causation_id").nullable(),
+            text("summary"),
+            text("data"),
+        ],
+        key: vec!["tenant", "sequence", "event_index"],
+        indexes: vec![Index {
+            name: "aggregate",
+            columns: vec!["tenant", "aggregate_id", "sequence", "event_index"],
+        }],
+    }
+}
 
+/// The table's columns, as queries name them.
 pub(crate) const COLUMNS: &str = "tenant, sequence, event_index, cell, recorded_at, actor_kind, actor, aggregate_type, \
      aggregate_id, version, event_type, command_id, correlation_id, causation_id, summary, data";
-const WIDTH: usize = 16;
 
 pub(crate) struct ActivityInsert {
     tenant: String,
@@ -76,40 +101,36 @@ impl ActivityInsert {
         })
     }
 
-    pub(crate) async fn flush(
-        rows: &[Self],
-        connection: &mut SqliteConnection,
-    ) -> Result<(), ProjectionError> {
-        for chunk in chunks(rows) {
-            let sql = format!("INSERT INTO activity ({COLUMNS}) VALUES {}", places(chunk.len(), WIDTH));
-            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
-            for row in chunk {
-                query = query
-                    .bind(&row.tenant)
-                    .bind(row.sequence)
-                    .bind(row.event_index)
-                    .bind(row.cell)
-                    .bind(row.recorded_at)
-                    .bind(row.actor_kind)
-                    .bind(&row.actor)
-                    .bind(row.aggregate_type)
-                    .bind(&row.aggregate_id)
-                    .bind(row.version)
-                    .bind(&row.event_type)
-                    .bind(&row.command_id)
-                    .bind(&row.correlation_id)
-                    .bind(&row.causation_id)
-                    .bind(&row.summary)
-                    .bind(&row.data);
-            }
-            query.execute(&mut *connection).await?;
-        }
-        Ok(())
+    pub(crate) async fn flush(rows: Vec<Self>, session: &mut Session<'_>) -> Result<(), ProjectionError> {
+        let rows = rows.into_iter().map(Self::values).collect();
+        Ok(session.insert(&table(), rows, Existing::Never).await?)
+    }
+
+    /// A value for each column.
+    fn values(self) -> Vec<Value> {
+        vec![
+            self.tenant.into(),
+            self.sequence.into(),
+            self.event_index.into(),
+            self.cell.into(),
+            self.recorded_at.into(),
+            self.actor_kind.into(),
+            self.actor.into(),
+            self.aggregate_type.into(),
+            self.aggregate_id.into(),
+            self.version.into(),
+            self.event_type.into(),
+            self.command_id.into(),
+            self.correlation_id.into(),
+            self.causation_id.into(),
+            self.summary.into(),
+            self.data.into(),
+        ]
     }
 }
 
 /// What an event says, fit to be shown to the tenant's own people.
-fn content(event: &Event) -> Result<Value, ProjectionError> {
+fn content(event: &Event) -> Result<Json, ProjectionError> {
     let value = match event {
         Event::Tenant(event) => inner(event)?,
         Event::User(event) => without(inner(event)?, &["password_hash", "refresh_hash"]),
@@ -132,7 +153,7 @@ fn content(event: &Event) -> Result<Value, ProjectionError> {
     Ok(value)
 }
 
-fn feed(event: &FeedEvent) -> Value {
+fn feed(event: &FeedEvent) -> Json {
     let state = event.state();
     let mut data = json!({ "connection_id": state.connection_id, "stream": state.stream });
     let more = match event {
@@ -154,25 +175,25 @@ fn feed(event: &FeedEvent) -> Value {
         }
         FeedEvent::FeedClosed { .. } => json!({}),
     };
-    if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+    if let (Json::Object(data), Json::Object(more)) = (&mut data, more) {
         data.extend(more);
     }
     data
 }
 
 /// The content of an externally tagged event.
-fn inner<E: Serialize>(event: &E) -> Result<Value, ProjectionError> {
+fn inner<E: Serialize>(event: &E) -> Result<Json, ProjectionError> {
     let value = serde_json::to_value(event).map_err(|error| ProjectionError::Payload(error.to_string()))?;
     Ok(match value {
-        Value::Object(tagged) => {
-            tagged.into_iter().next().map_or(Value::Object(Map::new()), |(_, content)| content)
+        Json::Object(tagged) => {
+            tagged.into_iter().next().map_or(Json::Object(Map::new()), |(_, content)| content)
         }
         other => other,
     })
 }
 
-fn without(mut value: Value, secret: &[&str]) -> Value {
-    if let Value::Object(content) = &mut value {
+fn without(mut value: Json, secret: &[&str]) -> Json {
+    if let Json::Object(content) = &mut value {
         for name in secret {
             content.remove(*name);
         }
@@ -181,7 +202,7 @@ fn without(mut value: Value, secret: &[&str]) -> Value {
 }
 
 /// One line for people: the event's name in words, and what it is about.
-fn summary(event_type: &str, data: &Value) -> String {
+fn summary(event_type: &str, data: &Json) -> String {
     let mut text = String::new();
     for (index, letter) in event_type.char_indices() {
         if letter.is_uppercase() && index > 0 {
@@ -193,19 +214,19 @@ fn summary(event_type: &str, data: &Value) -> String {
             text.extend(letter.to_lowercase());
         }
     }
-    let field = |name: &str| data.get(name).and_then(Value::as_str);
+    let field = |name: &str| data.get(name).and_then(Json::as_str);
     if let Some(name) =
         field("name").or_else(|| field("email")).or_else(|| field("stream")).or_else(|| field("action"))
     {
         text.push_str(&format!(": {name}"));
     } else if let Some(finding) = data.get("finding") {
         let kind = finding.get("kind").map(word).unwrap_or_default();
-        let of = finding.get("field").and_then(Value::as_str).unwrap_or_default();
+        let of = finding.get("field").and_then(Json::as_str).unwrap_or_default();
         text.push_str(&format!(": {kind} {of}"));
     } else if let Some(message) = field("message") {
         text.push_str(&format!(": {message}"));
     }
-    if let Some(rows) = data.get("rows").and_then(Value::as_u64) {
+    if let Some(rows) = data.get("rows").and_then(Json::as_u64) {
         text.push_str(&format!(", {rows} rows"));
     }
     text

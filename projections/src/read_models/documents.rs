@@ -2,17 +2,19 @@
 //! as one JSON document that only this crate reads. Batches are loaded, changed in memory and written
 //! back with many rows a statement.
 
-use crate::error::ProjectionError;
+use crate::{
+    error::ProjectionError,
+    runtime::sql::{Column, Existing, Index, Kind, Row, Session, Statement, Table, Value, chunks},
+};
 use autonomos_domain::ids::TenantId;
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one table holds.
 pub(crate) trait Model: Serialize + DeserializeOwned + Send + Sync + Unpin + 'static {
     const TABLE: &'static str;
     /// Columns that lists filter by, beside tenant, id and order.
-    const COLUMNS: &'static [&'static str];
+    const COLUMNS: &'static [(&'static str, Kind)];
     /// Lists start with the newest.
     const NEWEST_FIRST: bool = false;
 
@@ -20,27 +22,23 @@ pub(crate) trait Model: Serialize + DeserializeOwned + Send + Sync + Unpin + 'st
     fn columns(&self) -> Vec<Option<String>>;
 }
 
-/// Rows of one statement when writing many: few different texts, so that they stay prepared.
-const CHUNKS: [usize; 3] = [64, 8, 1];
-
-pub(crate) fn definition<M: Model>() -> Vec<String> {
-    let columns = M::COLUMNS.iter().map(|column| format!("{column} TEXT, ")).collect::<Vec<_>>().concat();
-    let table = M::TABLE;
-    let mut statements = vec![
-        format!(
-            "CREATE TABLE IF NOT EXISTS {table} (tenant TEXT NOT NULL, id TEXT NOT NULL, created BIGINT NOT NULL, \
-             {columns}document TEXT NOT NULL, PRIMARY KEY (tenant, id))"
-        ),
-        format!("CREATE INDEX IF NOT EXISTS {table}_created ON {table} (tenant, created)"),
+/// The columns every such table has, beside those it is listed by.
+pub(crate) fn table<M: Model>() -> Table {
+    let mut columns = vec![
+        Column::new("tenant", Kind::Word),
+        Column::new("id", Kind::Word),
+        Column::new("created", Kind::Integer),
     ];
-    statements.extend(M::COLUMNS.iter().map(|column| {
-        format!("CREATE INDEX IF NOT EXISTS {table}_{column} ON {table} (tenant, {column}, created)")
-    }));
-    statements
+    columns.extend(M::COLUMNS.iter().map(|(name, kind)| Column::new(name, *kind).nullable()));
+    columns.push(Column::new("document", Kind::Text));
+    let mut indexes = vec![Index { name: "created", columns: vec!["tenant", "created"] }];
+    indexes
+        .extend(M::COLUMNS.iter().map(|(name, _)| Index { name, columns: vec!["tenant", name, "created"] }));
+    Table { name: M::TABLE, columns, key: vec!["tenant", "id"], indexes }
 }
 
-pub(crate) fn decode<M: Model>(row: &SqliteRow, column: usize) -> Result<M, ProjectionError> {
-    let text: &str = row.try_get(column)?;
+pub(crate) fn decode<M: Model>(row: &Row, column: usize) -> Result<M, ProjectionError> {
+    let text: &str = row.get(column)?;
     serde_json::from_str(text)
         .map_err(|error| ProjectionError::Store(format!("a row of `{}` is damaged: {error}", M::TABLE)))
 }
@@ -72,7 +70,7 @@ impl<M: Model> Set<M> {
         }
     }
 
-    pub(crate) async fn load(&mut self, connection: &mut SqliteConnection) -> Result<(), ProjectionError> {
+    pub(crate) async fn load(&mut self, session: &mut Session<'_>) -> Result<(), ProjectionError> {
         let wanted = std::mem::take(&mut self.wanted);
         let mut by_tenant: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
         for (tenant, id) in wanted {
@@ -80,37 +78,18 @@ impl<M: Model> Set<M> {
             self.entries.insert((tenant, id), None);
         }
         for (tenant, ids) in by_tenant {
-            let mut rest = ids.as_slice();
-            for chunk in CHUNKS {
-                while rest.len() >= chunk {
-                    let (now, later) = rest.split_at(chunk);
-                    self.load_chunk(connection, tenant, now).await?;
-                    rest = later;
+            for chunk in chunks(&ids) {
+                let sql = format!(
+                    "SELECT id, created, document FROM {} WHERE tenant = $1 AND id IN ({})",
+                    M::TABLE,
+                    places(chunk.len())
+                );
+                let query = Statement::new(sql).bind(tenant.to_string()).bind_all(chunk.iter().cloned());
+                for row in session.fetch(query).await? {
+                    let entry = Entry { created: row.get(1)?, model: decode(&row, 2)? };
+                    self.entries.insert((tenant, row.get(0)?), Some(entry));
                 }
             }
-        }
-        Ok(())
-    }
-
-    async fn load_chunk(
-        &mut self,
-        connection: &mut SqliteConnection,
-        tenant: TenantId,
-        ids: &[String],
-    ) -> Result<(), ProjectionError> {
-        let places: Vec<String> = (0..ids.len()).map(|index| format!("${}", index + 2)).collect();
-        let sql = format!(
-            "SELECT id, created, document FROM {} WHERE tenant = $1 AND id IN ({})",
-            M::TABLE,
-            places.join(", ")
-        );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.to_string());
-        for id in ids {
-            query = query.bind(id);
-        }
-        for row in query.fetch_all(connection).await? {
-            let entry = Entry { created: row.try_get(1)?, model: decode(&row, 2)? };
-            self.entries.insert((tenant, row.try_get(0)?), Some(entry));
         }
         Ok(())
     }
@@ -150,86 +129,39 @@ impl<M: Model> Set<M> {
     }
 
     /// Writes what changed.
-    pub(crate) async fn flush(&mut self, connection: &mut SqliteConnection) -> Result<(), ProjectionError> {
-        let changed: Vec<_> = std::mem::take(&mut self.changed).into_iter().collect();
-        let (present, gone): (Vec<_>, Vec<_>) =
-            changed.into_iter().partition(|key| matches!(self.entries.get(key), Some(Some(_))));
-        for (tenant, id) in gone {
-            let sql = format!("DELETE FROM {} WHERE tenant = $1 AND id = $2", M::TABLE);
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(tenant.to_string())
-                .bind(id)
-                .execute(&mut *connection)
-                .await?;
-        }
-        let mut rest = present.as_slice();
-        for chunk in CHUNKS {
-            while rest.len() >= chunk {
-                let (now, later) = rest.split_at(chunk);
-                self.flush_chunk(connection, now).await?;
-                rest = later;
+    pub(crate) async fn flush(&mut self, session: &mut Session<'_>) -> Result<(), ProjectionError> {
+        let mut rows = Vec::new();
+        let mut gone: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
+        for key in std::mem::take(&mut self.changed) {
+            match self.entries.get(&key) {
+                Some(Some(entry)) => rows.push(values(&key, entry)?),
+                _ => gone.entry(key.0).or_default().push(key.1),
             }
         }
-        Ok(())
-    }
-
-    async fn flush_chunk(
-        &self,
-        connection: &mut SqliteConnection,
-        keys: &[(TenantId, String)],
-    ) -> Result<(), ProjectionError> {
-        let mut columns = vec!["tenant", "id", "created"];
-        columns.extend(M::COLUMNS);
-        columns.push("document");
-        let updates: Vec<String> =
-            columns[3..].iter().map(|column| format!("{column} = excluded.{column}")).collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES {} ON CONFLICT (tenant, id) DO UPDATE SET {}",
-            M::TABLE,
-            columns.join(", "),
-            places(keys.len(), columns.len()),
-            updates.join(", ")
-        );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for key in keys {
-            let Some(Some(entry)) = self.entries.get(key) else { continue };
-            query = query.bind(key.0.to_string()).bind(&key.1).bind(entry.created);
-            for value in entry.model.columns() {
-                query = query.bind(value);
+        for (tenant, ids) in gone {
+            for chunk in chunks(&ids) {
+                let sql =
+                    format!("DELETE FROM {} WHERE tenant = $1 AND id IN ({})", M::TABLE, places(chunk.len()));
+                let delete = Statement::new(sql).bind(tenant.to_string()).bind_all(chunk.iter().cloned());
+                session.execute(delete).await?;
             }
-            let document = serde_json::to_string(&entry.model)
-                .map_err(|error| ProjectionError::Store(error.to_string()))?;
-            query = query.bind(document);
         }
-        query.execute(connection).await?;
-        Ok(())
+        Ok(session.insert(&table::<M>(), rows, Existing::Replace).await?)
     }
 }
 
-/// `($1, $2), ($3, $4), …`
-pub(crate) fn places(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 6);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..columns {
-            if column > 0 {
-                text.push_str(", ");
-            }
-            text.push('$');
-            text.push_str(&(row * columns + column + 1).to_string());
-        }
-        text.push(')');
-    }
-    text
+/// A value for each column.
+fn values<M: Model>(key: &(TenantId, String), entry: &Entry<M>) -> Result<Vec<Value>, ProjectionError> {
+    let mut values: Vec<Value> = vec![key.0.to_string().into(), key.1.as_str().into(), entry.created.into()];
+    values.extend(entry.model.columns().into_iter().map(Value::from));
+    let document =
+        serde_json::to_string(&entry.model).map_err(|error| ProjectionError::Store(error.to_string()))?;
+    values.push(document.into());
+    Ok(values)
 }
 
-/// Splits into chunks of few different sizes.
-pub(crate) fn chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
-    let mut rest = items;
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| rest.len() >= *size)?;
-        let (now, later) = rest.split_at(size);
-        rest = later;
-        Some(now)
-    })
+/// `$2, $3, …`: behind the tenant's.
+fn places(count: usize) -> String {
+    let places: Vec<String> = (0..count).map(|index| format!("${}", index + 2)).collect();
+    places.join(", ")
 }

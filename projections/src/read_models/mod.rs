@@ -1,4 +1,5 @@
-//! The read models of the API: SQLite tables computed from the log, and the queries over them.
+//! The read models of the API: tables computed from the log, and the queries over them. In SQLite
+//! or in Postgres: what is asked and written is one text for both (see [`crate::runtime::sql`]).
 
 mod activity;
 mod documents;
@@ -7,11 +8,13 @@ mod project;
 pub mod query;
 pub mod rows;
 
-use crate::runtime::{ApplyError, Opened, READ_MODELS, Tables};
+use crate::runtime::{
+    ApplyError, Opened, READ_MODELS, Tables,
+    sql::{Session, Table},
+};
 use async_trait::async_trait;
 use autonomos_domain::envelope::AggregateType;
 use project::Work;
-use sqlx::SqliteConnection;
 
 /// Raised when the same log would give other rows: the next start builds them again.
 const VERSION: u32 = 2;
@@ -34,14 +37,14 @@ impl Tables for ReadModelTables {
         AggregateType::ALL.into_iter().filter(|kind| *kind != AggregateType::Reservation).collect()
     }
 
-    fn definitions(&self) -> Vec<String> {
-        let mut statements: Vec<String> = activity::DEFINITIONS.iter().map(ToString::to_string).collect();
-        statements.extend(models::definitions());
-        statements
+    fn definitions(&self) -> Vec<Table> {
+        let mut tables = vec![activity::table()];
+        tables.extend(models::tables());
+        tables
     }
 
-    async fn apply(&self, connection: &mut SqliteConnection, commits: &[Opened]) -> Result<(), ApplyError> {
-        Work::apply(connection, commits).await?;
+    async fn apply(&self, session: &mut Session<'_>, commits: &[Opened]) -> Result<(), ApplyError> {
+        Work::apply(session, commits).await?;
         Ok(())
     }
 }

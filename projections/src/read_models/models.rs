@@ -1,12 +1,13 @@
 //! What each table of the read models holds.
 
 use super::{
-    documents::{Model, definition},
+    documents::{Model, table},
     rows::{
         ApiKeyRow, ConnectionRow, DriftRow, MappingRow, MappingVersionRow, OntologyRow, RepairRow,
         SchemaVersionRow, SyncRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
+use crate::runtime::sql::{Kind, Table};
 use autonomos_domain::{
     mapping::MappingContent,
     schema::{DiscoveredStream, StreamSelection},
@@ -26,10 +27,10 @@ pub(crate) fn word<T: Serialize>(value: &T) -> String {
 }
 
 macro_rules! model {
-    ($model:ty, $table:literal $(; newest_first = $newest:literal)? $(, $column:ident = |$row:ident| $value:expr)*) => {
+    ($model:ty, $table:literal $(; newest_first = $newest:literal)? $(, $kind:ident $column:ident = |$row:ident| $value:expr)*) => {
         impl Model for $model {
             const TABLE: &'static str = $table;
-            const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
+            const COLUMNS: &'static [(&'static str, Kind)] = &[$((stringify!($column), Kind::$kind)),*];
             $(const NEWEST_FIRST: bool = $newest;)?
 
             fn columns(&self) -> Vec<Option<String>> {
@@ -40,39 +41,39 @@ macro_rules! model {
 }
 
 model!(TenantRow, "tenants");
-model!(UserRow, "users", email = |row| Some(row.email.clone()));
+model!(UserRow, "users", Text email = |row| Some(row.email.clone()));
 model!(ApiKeyRow, "api_keys");
 model!(UploadRow, "uploads");
 model!(OntologyRow, "ontologies");
 model!(
     TaskRow,
     "tasks";newest_first = true,
-    status = |row| Some(word(&row.status)),
-    action = |row| Some(row.action.clone())
+    Word status = |row| Some(word(&row.status)),
+    Text action = |row| Some(row.action.clone())
 );
 model!(
     DriftRow,
     "drifts";newest_first = true,
-    connection_id = |row| Some(row.connection_id.to_string()),
-    stream = |row| Some(row.stream.clone()),
-    kind = |row| Some(word(&row.kind)),
-    severity = |row| Some(word(&row.severity)),
-    status = |row| Some(word(&row.status))
+    Word connection_id = |row| Some(row.connection_id.to_string()),
+    Text stream = |row| Some(row.stream.clone()),
+    Word kind = |row| Some(word(&row.kind)),
+    Word severity = |row| Some(word(&row.severity)),
+    Word status = |row| Some(word(&row.status))
 );
 model!(
     RepairRow,
     "repairs";newest_first = true,
-    connection_id = |row| Some(row.connection_id.to_string()),
-    stream = |row| Some(row.stream.clone()),
-    status = |row| Some(word(&row.status))
+    Word connection_id = |row| Some(row.connection_id.to_string()),
+    Text stream = |row| Some(row.stream.clone()),
+    Word status = |row| Some(word(&row.status))
 );
 model!(
     SchemaVersionRow,
     "schema_versions",
-    connection_id = |row| Some(row.connection_id.to_string()),
-    stream = |row| Some(row.stream.clone())
+    Word connection_id = |row| Some(row.connection_id.to_string()),
+    Text stream = |row| Some(row.stream.clone())
 );
-model!(MappingVersionRow, "mapping_versions", mapping_id = |row| Some(row.id.to_string()));
+model!(MappingVersionRow, "mapping_versions", Word mapping_id = |row| Some(row.id.to_string()));
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ConnectionModel {
@@ -85,7 +86,7 @@ pub(crate) struct ConnectionModel {
     pub(crate) discovered: Vec<DiscoveredStream>,
     pub(crate) selected: Vec<StreamSelection>,
 }
-model!(ConnectionModel, "connections", name = |model| Some(model.row.name.clone()));
+model!(ConnectionModel, "connections", Text name = |model| Some(model.row.name.clone()));
 
 /// A stream as its batches, schema and mapping have it so far.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ pub(crate) struct StreamModel {
     pub(crate) last_batch_at: Option<DateTime<Utc>>,
     pub(crate) closed: bool,
 }
-model!(StreamModel, "streams", connection_id = |model| Some(model.connection_id.to_string()));
+model!(StreamModel, "streams", Word connection_id = |model| Some(model.connection_id.to_string()));
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SyncModel {
@@ -113,8 +114,8 @@ pub(crate) struct SyncModel {
 model!(
     SyncModel,
     "syncs";newest_first = true,
-    connection_id = |model| Some(model.row.connection_id.to_string()),
-    status = |model| Some(word(&model.row.status))
+    Word connection_id = |model| Some(model.row.connection_id.to_string()),
+    Word status = |model| Some(word(&model.row.status))
 );
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,28 +127,27 @@ pub(crate) struct MappingModel {
 model!(
     MappingModel,
     "mappings",
-    connection_id = |model| Some(model.row.connection_id.to_string()),
-    stream = |model| Some(model.row.stream.clone()),
-    entity = |model| model.row.entity.clone()
+    Word connection_id = |model| Some(model.row.connection_id.to_string()),
+    Text stream = |model| Some(model.row.stream.clone()),
+    Text entity = |model| model.row.entity.clone()
 );
 
-/// Statements that make all document tables.
-pub(crate) fn definitions() -> Vec<String> {
-    [
-        definition::<TenantRow>(),
-        definition::<UserRow>(),
-        definition::<ApiKeyRow>(),
-        definition::<UploadRow>(),
-        definition::<OntologyRow>(),
-        definition::<ConnectionModel>(),
-        definition::<StreamModel>(),
-        definition::<SyncModel>(),
-        definition::<SchemaVersionRow>(),
-        definition::<DriftRow>(),
-        definition::<MappingModel>(),
-        definition::<MappingVersionRow>(),
-        definition::<RepairRow>(),
-        definition::<TaskRow>(),
+/// All document tables.
+pub(crate) fn tables() -> Vec<Table> {
+    vec![
+        table::<TenantRow>(),
+        table::<UserRow>(),
+        table::<ApiKeyRow>(),
+        table::<UploadRow>(),
+        table::<OntologyRow>(),
+        table::<ConnectionModel>(),
+        table::<StreamModel>(),
+        table::<SyncModel>(),
+        table::<SchemaVersionRow>(),
+        table::<DriftRow>(),
+        table::<MappingModel>(),
+        table::<MappingVersionRow>(),
+        table::<RepairRow>(),
+        table::<TaskRow>(),
     ]
-    .concat()
 }

@@ -10,7 +10,13 @@ use super::{
         SyncStatus, TaskLogRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
-use crate::{error::ProjectionError, runtime::LivePool};
+use crate::{
+    error::ProjectionError,
+    runtime::{
+        Live,
+        sql::{Row, Statement},
+    },
+};
 use autonomos_domain::{
     aggregates::{mapping::RepairStatus, stream_schema::DriftStatus, task::TaskStatus},
     drift::{DriftKind, Severity},
@@ -21,7 +27,6 @@ use autonomos_log::seal::{KeyRing, SealError, seal_context};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -30,7 +35,7 @@ type Result<T> = std::result::Result<T, ProjectionError>;
 /// The read models of the live generation. Cheap to clone; follows a rebuild's swap by itself.
 #[derive(Clone)]
 pub struct ReadModels {
-    live: LivePool,
+    live: Live,
 }
 
 const PAGE_DEFAULT: usize = 100;
@@ -107,22 +112,15 @@ impl SealedConfig {
 type Filters = Vec<(&'static str, Option<String>)>;
 
 impl ReadModels {
-    pub const fn new(live: LivePool) -> Self {
+    pub const fn new(live: Live) -> Self {
         Self { live }
-    }
-
-    fn pool(&self) -> Result<SqlitePool> {
-        self.live.get()
     }
 
     async fn one<M: Model>(&self, tenant: TenantId, id: impl ToString) -> Result<Option<M>> {
         let sql = format!("SELECT document FROM {} WHERE tenant = $1 AND id = $2", M::TABLE);
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(tenant.to_string())
-            .bind(id.to_string())
-            .fetch_optional(&self.pool()?)
-            .await?;
-        row.map(|row| decode(&row, 0)).transpose()
+        let query = Statement::new(sql).bind(tenant.to_string()).bind(id.to_string());
+        let rows = self.live.fetch(tenant, query).await?;
+        rows.first().map(|row| decode(row, 0)).transpose()
     }
 
     /// A page, in the table's order; filters that are none count for nothing.
@@ -154,17 +152,14 @@ impl ReadModels {
             conditions.join(" AND "),
             limit + 1
         );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.to_string());
-        for value in values {
-            query = query.bind(value);
-        }
+        let mut query = Statement::new(sql).bind(tenant.to_string()).bind_all(values);
         if let Some((created, id)) = cursor {
             query = query.bind(created).bind(id);
         }
-        let rows = query.fetch_all(&self.pool()?).await?;
+        let rows = self.live.fetch(tenant, query).await?;
         let next_cursor = match rows.get(limit - 1) {
             Some(last) if rows.len() > limit => {
-                Some(cursor_encode(last.try_get::<i64, _>(1)?, last.try_get::<&str, _>(0)?))
+                Some(cursor_encode(last.get::<i64>(1)?, last.get::<&str>(0)?))
             }
             _ => None,
         };
@@ -224,11 +219,11 @@ impl ReadModels {
     /// Rows of a table by status.
     async fn counts(&self, tenant: TenantId, table: &'static str) -> Result<BTreeMap<String, u64>> {
         let sql = format!("SELECT status, COUNT(*) FROM {table} WHERE tenant = $1 GROUP BY status");
-        let rows =
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.to_string()).fetch_all(&self.pool()?).await?;
+        let query = Statement::new(sql).bind(tenant.to_string());
+        let rows = self.live.fetch(tenant, query).await?;
         let mut counts = BTreeMap::new();
         for row in rows {
-            counts.insert(row.try_get(0)?, row.try_get::<i64, _>(1)? as u64);
+            counts.insert(row.get(0)?, row.get::<i64>(1)? as u64);
         }
         Ok(counts)
     }
@@ -488,14 +483,8 @@ impl ReadModels {
             conditions.join(" AND "),
             limit + 1
         );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for text in texts {
-            query = query.bind(text);
-        }
-        for number in numbers {
-            query = query.bind(number);
-        }
-        let rows = query.fetch_all(&self.pool()?).await?;
+        let query = Statement::new(sql).bind_all(texts).bind_all(numbers);
+        let rows = self.live.fetch(tenant, query).await?;
         let data: Vec<ActivityRow> = rows.iter().take(limit).map(activity_row).collect::<Result<_>>()?;
         let next_cursor = data
             .last()
@@ -536,37 +525,33 @@ fn sync_row(model: SyncModel) -> SyncRow {
     row
 }
 
-fn activity_row(row: &SqliteRow) -> Result<ActivityRow> {
+fn activity_row(row: &Row) -> Result<ActivityRow> {
     let damaged = |what: &str| ProjectionError::Store(format!("a row of `activity` is damaged: {what}"));
     let id = |index: usize, what: &str| -> Result<Uuid> {
-        Uuid::parse_str(row.try_get::<&str, _>(index)?).map_err(|_| damaged(what))
+        Uuid::parse_str(row.get::<&str>(index)?).map_err(|_| damaged(what))
     };
-    let actor: String = row.try_get(6)?;
-    let actor = match row.try_get::<&str, _>(5)? {
+    let actor: String = row.get(6)?;
+    let actor = match row.get::<&str>(5)? {
         "user" => Actor::User(Uuid::parse_str(&actor).map_err(|_| damaged("actor"))?),
         "api_key" => Actor::ApiKey(Uuid::parse_str(&actor).map_err(|_| damaged("actor"))?),
         _ => Actor::System(actor),
     };
     Ok(ActivityRow {
-        position: Position {
-            cell: row.try_get::<i64, _>(3)? as u16,
-            sequence: row.try_get::<i64, _>(1)? as u64,
-        },
-        event_index: row.try_get::<i64, _>(2)? as u32,
-        recorded_at: DateTime::from_timestamp_micros(row.try_get(4)?)
-            .ok_or_else(|| damaged("recorded_at"))?,
+        position: Position { cell: row.get::<i64>(3)? as u16, sequence: row.get::<i64>(1)? as u64 },
+        event_index: row.get::<i64>(2)? as u32,
+        recorded_at: DateTime::from_timestamp_micros(row.get(4)?).ok_or_else(|| damaged("recorded_at"))?,
         actor,
-        aggregate_type: row.try_get(7)?,
+        aggregate_type: row.get(7)?,
         aggregate_id: id(8, "aggregate_id")?,
-        version: row.try_get::<i64, _>(9)? as u64,
-        event_type: row.try_get(10)?,
+        version: row.get::<i64>(9)? as u64,
+        event_type: row.get(10)?,
         command_id: id(11, "command_id")?,
         correlation_id: id(12, "correlation_id")?,
-        causation_id: match row.try_get::<Option<&str>, _>(13)? {
+        causation_id: match row.get::<Option<&str>>(13)? {
             Some(text) => Some(Uuid::parse_str(text).map_err(|_| damaged("causation_id"))?),
             None => None,
         },
-        summary: row.try_get(14)?,
-        data: serde_json::from_str(row.try_get(15)?).map_err(|_| damaged("data"))?,
+        summary: row.get(14)?,
+        data: serde_json::from_str(row.get(15)?).map_err(|_| damaged("data"))?,
     })
 }

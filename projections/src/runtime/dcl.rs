@@ -3,10 +3,12 @@
 //! beside them. A crash between the two delivers commits again, and the file leaves them out.
 
 use super::{
+    checkpoint::{checkpoint_load, checkpoint_swap},
     generations::failed,
     opened::{Event, Opened, poison_or_store},
-    projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn},
-    sqlite::{SqliteProjector, Tables, checkpoint_load, checkpoint_swap},
+    projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, TenantMark, Turn},
+    sql::{Column, Kind, Session, Table},
+    sqlite::SqliteProjector,
 };
 use crate::{
     dcl::{BatchBody, Dcl, FeedFact, OpenedCommit, OpenedEvents, tables::PROJECTOR_VERSION},
@@ -52,14 +54,12 @@ impl Tables for Control {
         ]
     }
 
-    fn definitions(&self) -> Vec<String> {
-        vec![
-            "CREATE TABLE IF NOT EXISTS files (tenant TEXT NOT NULL PRIMARY KEY, cell BIGINT NOT NULL)"
-                .to_owned(),
-        ]
+    fn definitions(&self) -> Vec<Table> {
+        let columns = vec![Column::new("tenant", Kind::Word), Column::new("cell", Kind::Integer)];
+        vec![Table { name: "files", columns, key: vec!["tenant"], indexes: vec![] }]
     }
 
-    async fn apply(&self, _: &mut SqliteConnection, _: &[Opened]) -> Result<(), ApplyError> {
+    async fn apply(&self, _: &mut Session<'_>, _: &[Opened]) -> Result<(), ApplyError> {
         Ok(())
     }
 }
@@ -140,6 +140,8 @@ impl Projector for DclProjector {
             if generations.contains(&generation) && self.dcl.generation(tenant)? != Some(generation) {
                 self.dcl.publish(tenant, generation)?;
             }
+            // Also at a start: a copy may be behind.
+            self.dcl.touched().mark(tenant);
         }
         Ok(())
     }
@@ -167,7 +169,7 @@ impl Store for DclStore {
     async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError> {
         let mut guard = self.control.lock().await;
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
-        let mut checkpoint = checkpoint_load(connection, cell).await?;
+        let mut checkpoint = checkpoint_load(&mut Session::Sqlite(connection), cell).await?;
         let tenants = sqlx::query("SELECT tenant FROM files WHERE cell = $1")
             .bind(i64::from(cell))
             .fetch_all(&mut *connection)
@@ -201,7 +203,7 @@ impl Store for DclStore {
                 .map_err(|error| ApplyError::Store(ProjectionError::Views(error.to_string())))??;
         }
         let mut transaction = connection.begin().await?;
-        checkpoint_swap(&mut transaction, super::DCL, cell, from, to).await?;
+        checkpoint_swap(&mut Session::Sqlite(&mut transaction), super::DCL, cell, from, to).await?;
         for turn in turns {
             sqlx::query("INSERT INTO files (tenant, cell) VALUES ($1, $2) ON CONFLICT (tenant) DO NOTHING")
                 .bind(turn.tenant.to_string())
@@ -210,6 +212,11 @@ impl Store for DclStore {
                 .await?;
         }
         transaction.commit().await?;
+        if self.live.load(Ordering::SeqCst) == self.generation {
+            for turn in turns {
+                self.dcl.touched().mark(turn.tenant);
+            }
+        }
         Ok(())
     }
 

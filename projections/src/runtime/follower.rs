@@ -92,6 +92,8 @@ pub(crate) struct Follower {
     paused: bool,
     trouble: Option<(ProjectorStatus, String)>,
     fenced: bool,
+    /// What was written when the store failed: it may be there all the same.
+    in_doubt: Option<(CellCheckpoint, Vec<Turn>)>,
     progress: watch::Sender<Progress>,
     orders: mpsc::Receiver<Order>,
 }
@@ -136,6 +138,7 @@ impl Follower {
             paused: false,
             trouble,
             fenced: false,
+            in_doubt: None,
             progress,
             orders,
         };
@@ -194,6 +197,7 @@ impl Follower {
         &mut self,
         stream: &mut BoxStream<'static, Result<Delivery, LogError>>,
     ) -> Result<bool, ProjectionError> {
+        self.doubt_settle().await?;
         while let Ok(order) = self.orders.try_recv() {
             if !self.obey(Some(order)).await? {
                 return Ok(false);
@@ -308,7 +312,6 @@ impl Follower {
                 return Box::pin(self.park(&before, tenant, sequence, code, message)).await;
             }
         }
-        self.window.forget(tenant);
         Ok(())
     }
 
@@ -330,10 +333,42 @@ impl Follower {
         }
         self.hash_for(&mut to).await?;
         to.revision = self.checkpoint.revision + 1;
-        self.setup.store.apply(self.setup.cell, turns, &self.checkpoint, &to).await?;
+        let applied = self.setup.store.apply(self.setup.cell, turns, &self.checkpoint, &to).await;
+        match applied {
+            Ok(()) => self.applied(to, turns),
+            Err(ApplyError::Store(_)) => self.in_doubt = Some((to, turns.to_vec())),
+            Err(ApplyError::Poison { .. }) => {}
+        }
+        applied
+    }
+
+    fn applied(&mut self, to: CellCheckpoint, turns: &[Turn]) {
         self.hashes.retain(|(sequence, _)| *sequence > to.hash_sequence);
         self.checkpoint = to;
         self.window.remove(turns);
+        for (tenant, mark) in &self.checkpoint.tenants {
+            if matches!(mark, TenantMark::Parked { .. }) {
+                self.window.forget(*tenant);
+            }
+        }
+    }
+
+    /// Asks the store whether what it failed at was written: the answer to a commit may be lost, and
+    /// the commit not.
+    async fn doubt_settle(&mut self) -> Result<(), ProjectionError> {
+        let Some((to, turns)) = self.in_doubt.take() else { return Ok(()) };
+        let stored = match self.setup.store.checkpoint(self.setup.cell).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.in_doubt = Some((to, turns));
+                return Err(error);
+            }
+        };
+        if stored == to {
+            self.applied(to, &turns);
+        } else if stored.revision != self.checkpoint.revision {
+            return Err(ProjectionError::Fenced { projector: self.setup.name.to_owned() });
+        }
         Ok(())
     }
 

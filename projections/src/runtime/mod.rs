@@ -2,26 +2,36 @@
 //! whose commit cannot be applied, rebuilds beside the live generation, and lets readers wait for a
 //! position.
 
+mod checkpoint;
 mod dcl;
 mod follower;
 mod generations;
+mod live;
+mod location;
 mod opened;
+mod postgres;
 mod projector;
 mod remote;
 mod runner;
 mod seat;
+pub mod sql;
 mod sqlite;
 mod window;
 
+pub use live::{Live, LivePool};
+pub use location::{Address, Location, PostgresOptions};
 pub use opened::{Event, Opened};
+pub(crate) use postgres::access;
+pub use postgres::{LiveSchema, PostgresProjector};
+pub use projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, TenantMark, Turn};
 pub use seat::lease_name;
-pub use projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn};
-pub use sqlite::{LivePool, SqliteProjector, Tables};
+pub use sqlite::SqliteProjector;
 
 use crate::{
     dcl::{Dcl, DclOptions, read::DclReads},
     error::ProjectionError,
     read_models::{ReadModelTables, query::ReadModels},
+    unified::Unified,
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{lease::Leases, port::EventLog, seal::KeyRing};
@@ -40,6 +50,9 @@ pub const DCL: &str = "dcl";
 #[derive(Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
+    pub read_models: Location,
+    /// Where the unified views are copied to, if anywhere.
+    pub unified_tables: Option<PostgresOptions>,
     /// Commits of one tenant in one turn, while others wait.
     pub turn_commits: usize,
     /// Length of one turn, while others wait.
@@ -69,6 +82,8 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            read_models: Location::default(),
+            unified_tables: None,
             turn_commits: 64,
             turn_time: Duration::from_millis(50),
             bulk_commits: 2048,
@@ -146,25 +161,38 @@ struct Inner {
     seats: Vec<Seat>,
     read_models: ReadModels,
     dcl: DclReads,
+    unified: Option<Unified>,
 }
 
+/// Where the schemas of the read models begin, in Postgres.
+const READ_MODELS_SCHEMA: &str = "aos_models";
+
 struct Parts {
-    read_models: Arc<SqliteProjector>,
+    read_models: Arc<dyn Projector>,
+    reads: ReadModels,
     dcl_projector: Arc<dcl::DclProjector>,
     dcl: Arc<Dcl>,
 }
 
-fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
-    let read_models = SqliteProjector::new(
-        options.data_dir.join("read"),
-        "models",
-        Arc::new(ReadModelTables),
-        Arc::clone(ring),
-    );
+async fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
+    let (tables, keys) = (Arc::new(ReadModelTables), Arc::clone(ring));
+    let (read_models, reads): (Arc<dyn Projector>, Live) = match &options.read_models {
+        Location::Folder => {
+            let projector = SqliteProjector::new(options.data_dir.join("read"), "models", tables, keys);
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+        Location::Postgres(postgres) => {
+            let projector =
+                PostgresProjector::connect(postgres.clone(), READ_MODELS_SCHEMA, tables, keys).await?;
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+    };
     let folder = options.data_dir.join("dcl");
     let dcl = Arc::new(Dcl::open(&folder, options.dcl.clone())?);
-    let dcl_projector = dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring));
-    Ok(Parts { read_models: Arc::new(read_models), dcl_projector: Arc::new(dcl_projector), dcl })
+    let dcl_projector = Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring)));
+    Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl })
 }
 
 impl Service {
@@ -175,10 +203,15 @@ impl Service {
         log: Arc<dyn EventLog>,
         ring: Arc<dyn KeyRing>,
     ) -> Result<Handle, ProjectionError> {
-        let parts = parts(&options, &ring)?;
-        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models.clone(), parts.dcl_projector];
-        let read_models = ReadModels::new(parts.read_models.live_pool());
-        Self::start_with(options, log, projectors, read_models, DclReads::new(parts.dcl)).await
+        let parts = parts(&options, &ring).await?;
+        let unified = match &options.unified_tables {
+            Some(postgres) => Some(Unified::start(postgres, Arc::clone(&parts.dcl)).await?),
+            None => None,
+        };
+        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models, parts.dcl_projector];
+        let dcl = DclReads::new(parts.dcl);
+        let seats = seats(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { seats, read_models: parts.reads, dcl, unified }) })
     }
 
     /// The same with projectors of one's own.
@@ -189,21 +222,30 @@ impl Service {
         read_models: ReadModels,
         dcl: DclReads,
     ) -> Result<Handle, ProjectionError> {
-        let seats = match options.part.clone() {
-            Part::Alone => {
-                let starting = projectors
-                    .into_iter()
-                    .map(|projector| Seat::alone(projector, Arc::clone(&log), options.clone()));
-                futures::future::try_join_all(starting).await?
-            }
-            Part::Shared { leases, keeps } => projectors
+        let seats = seats(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { seats, read_models, dcl, unified: None }) })
+    }
+}
+
+/// The projectors' places on this node.
+async fn seats(
+    options: Options,
+    log: Arc<dyn EventLog>,
+    projectors: Vec<Arc<dyn Projector>>,
+) -> Result<Vec<Seat>, ProjectionError> {
+    match options.part.clone() {
+        Part::Alone => {
+            let starting = projectors
                 .into_iter()
-                .map(|projector| {
-                    Seat::shared(projector, Arc::clone(&log), options.clone(), leases.clone(), keeps)
-                })
-                .collect(),
-        };
-        Ok(Handle { inner: Arc::new(Inner { seats, read_models, dcl }) })
+                .map(|projector| Seat::alone(projector, Arc::clone(&log), options.clone()));
+            futures::future::try_join_all(starting).await
+        }
+        Part::Shared { leases, keeps } => {
+            let placed = projectors.into_iter().map(|projector| {
+                Seat::shared(projector, Arc::clone(&log), options.clone(), leases.clone(), keeps)
+            });
+            Ok(placed.collect())
+        }
     }
 }
 
@@ -230,6 +272,11 @@ impl Handle {
     /// The queries over the unified views.
     pub fn dcl(&self) -> DclReads {
         self.inner.dcl.clone()
+    }
+
+    /// The unified views' tables in Postgres, if they are kept.
+    pub fn unified(&self) -> Option<Unified> {
+        self.inner.unified.clone()
     }
 
     fn seat(&self, name: &str) -> Result<&Seat, ProjectionError> {
@@ -320,6 +367,9 @@ impl Handle {
         for seat in &self.inner.seats {
             seat.stop().await;
         }
+        if let Some(unified) = &self.inner.unified {
+            unified.stop().await;
+        }
     }
 }
 
@@ -331,7 +381,7 @@ pub async fn rebuild_offline(
     projector: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
-    let parts = parts(&options, &ring)?;
+    let parts = parts(&options, &ring).await?;
     let chosen: Arc<dyn Projector> = match projector {
         READ_MODELS => parts.read_models,
         DCL => parts.dcl_projector,

@@ -1,5 +1,9 @@
 //! What a projector is, and what its store must promise: rows and checkpoint move in one transaction.
 
+use super::{
+    opened::Opened,
+    sql::{Session, Table},
+};
 use crate::error::ProjectionError;
 use async_trait::async_trait;
 use autonomos_domain::{
@@ -68,6 +72,19 @@ impl From<sqlx::Error> for ApplyError {
     }
 }
 
+/// The tables of a projector, in whichever database, and how commits change them.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn aggregate_types(&self) -> Vec<AggregateType>;
+    /// The tables of a new generation. Each has a column `tenant`, by which Postgres keeps tenants
+    /// apart.
+    fn definitions(&self) -> Vec<Table>;
+    /// Applies commits (of several tenants, each tenant's in order) inside the open transaction.
+    async fn apply(&self, session: &mut Session<'_>, commits: &[Opened]) -> Result<(), ApplyError>;
+}
+
 /// One generation's tables.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -83,7 +100,7 @@ pub trait Store: Send + Sync + 'static {
         to: &CellCheckpoint,
     ) -> Result<(), ApplyError>;
 
-    /// Lets go of the files.
+    /// Lets go of files and connections.
     async fn close(&self);
 }
 
@@ -112,7 +129,7 @@ pub trait Projector: Send + Sync + 'static {
     /// Opens a generation for writing; makes it if it is new.
     async fn open(&self, generation: u64) -> Result<Arc<dyn Store>, ProjectionError>;
 
-    /// Points readers to a generation, in the pointer file and in memory.
+    /// Points readers to a generation, at once and for good.
     async fn activate(&self, generation: u64) -> Result<(), ProjectionError>;
 
     /// Removes every generation but this one.

@@ -1,21 +1,19 @@
-//! A projector's store in a SQLite file of its own per generation. The SQL is the subset that
-//! Postgres reads too.
+//! A projector's store in a SQLite file of its own per generation.
 
 use super::{
+    checkpoint::{self, checkpoint_load, checkpoint_swap},
     generations::{Pointer, failed, remove_database},
-    opened::{Opened, open_turns},
-    projector::{ApplyError, CellCheckpoint, Projector, Store, TenantMark, Turn},
+    live::{Live, LivePool},
+    opened::open_turns,
+    projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, Turn},
+    sql::{Dialect, Session},
 };
 use crate::error::ProjectionError;
 use async_trait::async_trait;
-use autonomos_domain::{
-    envelope::{AggregateType, Hash},
-    ids::TenantId,
-};
+use autonomos_domain::envelope::AggregateType;
 use autonomos_log::seal::KeyRing;
-use parking_lot::RwLock;
 use sqlx::{
-    Connection, Row, SqliteConnection, SqlitePool,
+    Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
@@ -24,40 +22,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Mutex;
-
-const CHECKPOINT_TABLES: &[&str] = &[
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS checkpoints (cell BIGINT NOT NULL PRIMARY KEY, revision BIGINT NOT NULL, \
-     sequence BIGINT NOT NULL, hash_sequence BIGINT NOT NULL, hash TEXT)",
-    "CREATE TABLE IF NOT EXISTS tenant_checkpoints (cell BIGINT NOT NULL, tenant TEXT NOT NULL, \
-     mark TEXT NOT NULL, sequence BIGINT NOT NULL, code TEXT, message TEXT, PRIMARY KEY (cell, tenant))",
-];
-
-/// The tables of a projector and how commits change them.
-#[async_trait]
-pub trait Tables: Send + Sync + 'static {
-    fn name(&self) -> &'static str;
-    fn version(&self) -> u32;
-    fn aggregate_types(&self) -> Vec<AggregateType>;
-    /// Statements that make the tables of a new generation; each may be repeated.
-    fn definitions(&self) -> Vec<String>;
-    /// Applies commits (of several tenants, each tenant's in order) inside the open transaction.
-    async fn apply(&self, connection: &mut SqliteConnection, commits: &[Opened]) -> Result<(), ApplyError>;
-}
-
-/// The pool of the live generation; readers clone the pool for each query.
-#[derive(Clone, Default)]
-pub struct LivePool(Arc<RwLock<Option<SqlitePool>>>);
-
-impl LivePool {
-    pub fn get(&self) -> Result<SqlitePool, ProjectionError> {
-        self.0.read().clone().ok_or(ProjectionError::Stopped)
-    }
-
-    fn replace(&self, pool: Option<SqlitePool>) -> Option<SqlitePool> {
-        std::mem::replace(&mut *self.0.write(), pool)
-    }
-}
 
 /// A projector over SQLite files `<folder>/<prefix>-<generation>.sqlite`.
 pub struct SqliteProjector {
@@ -78,8 +42,9 @@ impl SqliteProjector {
         Self { tables, pointer: Pointer::new(folder), prefix, ring, live: LivePool::default() }
     }
 
-    pub fn live_pool(&self) -> LivePool {
-        self.live.clone()
+    /// Where readers find the live generation.
+    pub fn reads(&self) -> Live {
+        Live::Sqlite(self.live.clone())
     }
 
     fn path(&self, generation: u64) -> PathBuf {
@@ -191,11 +156,10 @@ impl SqliteProjector {
         let options = connect_options(&self.path(generation)).create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         let mut transaction = connection.begin().await?;
-        for statement in CHECKPOINT_TABLES {
-            sqlx::query(*statement).execute(&mut *transaction).await?;
-        }
-        for statement in self.tables.definitions() {
-            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+        for table in checkpoint::tables().into_iter().chain(self.tables.definitions()) {
+            for statement in table.definition(Dialect::Sqlite) {
+                sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+            }
         }
         sqlx::query("INSERT INTO meta (name, value) VALUES ('version', $1) ON CONFLICT (name) DO NOTHING")
             .bind(self.version().to_string())
@@ -218,7 +182,7 @@ impl Store for SqliteStore {
     async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError> {
         let mut guard = self.connection.lock().await;
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
-        checkpoint_load(connection, cell).await
+        checkpoint_load(&mut Session::Sqlite(connection), cell).await
     }
 
     async fn apply(
@@ -232,8 +196,9 @@ impl Store for SqliteStore {
         let mut guard = self.connection.lock().await;
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
         let mut transaction = connection.begin().await?;
-        checkpoint_swap(&mut transaction, self.tables.name(), cell, from, to).await?;
-        self.tables.apply(&mut transaction, &opened).await?;
+        let mut session = Session::Sqlite(&mut transaction);
+        checkpoint_swap(&mut session, self.tables.name(), cell, from, to).await?;
+        self.tables.apply(&mut session, &opened).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -245,123 +210,4 @@ impl Store for SqliteStore {
             tracing::warn!(projector = self.tables.name(), %error, "closing the store failed");
         }
     }
-}
-
-/// Reads a cell's checkpoint; a cell never seen stands at 0.
-pub(crate) async fn checkpoint_load(
-    connection: &mut SqliteConnection,
-    cell: u16,
-) -> Result<CellCheckpoint, ProjectionError> {
-    let cell = i64::from(cell);
-    let mut checkpoint = CellCheckpoint::default();
-    let row = sqlx::query("SELECT revision, sequence, hash_sequence, hash FROM checkpoints WHERE cell = $1")
-        .bind(cell)
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(row) = row {
-        checkpoint.revision = row.try_get::<i64, _>(0)? as u64;
-        checkpoint.sequence = row.try_get::<i64, _>(1)? as u64;
-        checkpoint.hash_sequence = row.try_get::<i64, _>(2)? as u64;
-        checkpoint.hash = row.try_get::<Option<String>, _>(3)?.and_then(hash_parse);
-    }
-    let rows = sqlx::query(
-        "SELECT tenant, mark, sequence, code, message FROM tenant_checkpoints WHERE cell = $1 ORDER BY tenant",
-    )
-    .bind(cell)
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in rows {
-        let tenant: TenantId = row
-            .try_get::<String, _>(0)?
-            .parse()
-            .map_err(|_| ProjectionError::Store("a tenant's checkpoint has no tenant".to_owned()))?;
-        let sequence = row.try_get::<i64, _>(2)? as u64;
-        let mark = match row.try_get::<String, _>(1)?.as_str() {
-            "ahead" => TenantMark::Ahead { sequence },
-            "behind" => TenantMark::Behind { sequence },
-            _ => TenantMark::Parked {
-                sequence,
-                code: row.try_get::<Option<String>, _>(3)?.unwrap_or_default(),
-                message: row.try_get::<Option<String>, _>(4)?.unwrap_or_default(),
-            },
-        };
-        checkpoint.tenants.insert(tenant, mark);
-    }
-    Ok(checkpoint)
-}
-
-/// Moves a cell's checkpoint inside the open transaction, if it still is what its owner believes.
-pub(crate) async fn checkpoint_swap(
-    connection: &mut SqliteConnection,
-    projector: &str,
-    cell: u16,
-    from: &CellCheckpoint,
-    to: &CellCheckpoint,
-) -> Result<(), ProjectionError> {
-    let moved = if from.revision == 0 {
-        sqlx::query(
-            "INSERT INTO checkpoints (cell, revision, sequence, hash_sequence, hash) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (cell) DO NOTHING",
-        )
-        .bind(i64::from(cell))
-        .bind(to.revision as i64)
-        .bind(to.sequence as i64)
-        .bind(to.hash_sequence as i64)
-        .bind(to.hash.map(hex::encode))
-        .execute(&mut *connection)
-        .await?
-    } else {
-        sqlx::query(
-            "UPDATE checkpoints SET revision = $2, sequence = $3, hash_sequence = $4, hash = $5 \
-             WHERE cell = $1 AND revision = $6",
-        )
-        .bind(i64::from(cell))
-        .bind(to.revision as i64)
-        .bind(to.sequence as i64)
-        .bind(to.hash_sequence as i64)
-        .bind(to.hash.map(hex::encode))
-        .bind(from.revision as i64)
-        .execute(&mut *connection)
-        .await?
-    };
-    if moved.rows_affected() != 1 {
-        return Err(ProjectionError::Fenced { projector: projector.to_owned() });
-    }
-    for tenant in from.tenants.keys().filter(|tenant| !to.tenants.contains_key(tenant)) {
-        sqlx::query("DELETE FROM tenant_checkpoints WHERE cell = $1 AND tenant = $2")
-            .bind(i64::from(cell))
-            .bind(tenant.to_string())
-            .execute(&mut *connection)
-            .await?;
-    }
-    for (tenant, mark) in &to.tenants {
-        if from.tenants.get(tenant) == Some(mark) {
-            continue;
-        }
-        let (name, sequence, code, message) = match mark {
-            TenantMark::Ahead { sequence } => ("ahead", sequence, None, None),
-            TenantMark::Behind { sequence } => ("behind", sequence, None, None),
-            TenantMark::Parked { sequence, code, message } => {
-                ("parked", sequence, Some(code.as_str()), Some(message.as_str()))
-            }
-        };
-        sqlx::query(
-            "INSERT INTO tenant_checkpoints (cell, tenant, mark, sequence, code, message) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (cell, tenant) DO UPDATE SET \
-             mark = excluded.mark, sequence = excluded.sequence, code = excluded.code, message = excluded.message",
-        )
-        .bind(i64::from(cell))
-        .bind(tenant.to_string())
-        .bind(name)
-        .bind(*sequence as i64)
-        .bind(code)
-        .bind(message)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-fn hash_parse(text: String) -> Option<Hash> {
-    hex::decode(text).ok()?.try_into().ok()
 }

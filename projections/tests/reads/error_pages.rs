@@ -30,6 +30,9 @@ fn every_code_has_its_page() {
         Error::AlreadyRebuilding { projector: text() },
         Error::Stopped,
         Error::Elsewhere { projector: text() },
+        Error::GenerationGone,
+        Error::Unstorable(text()),
+        Error::Address,
     ];
     for error in errors {
         let page = format!("{}/../docs/errors/{}.md", env!("CARGO_MANIFEST_DIR"), error.code());

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod access;
 mod error_pages;
+mod owners;
+mod parity;
 mod read_models;
 mod runtime;
+mod unified_tables;
 mod views;
 mod views_from_log;
 mod world;

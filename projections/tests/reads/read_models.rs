@@ -1,6 +1,6 @@
 //! The read models: what they show, that a rebuild shows the same, and that tenants never meet.
 
-use crate::world::{World, tenant};
+use crate::world::{World, on_both_stores, tenant};
 use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent,
@@ -36,21 +36,29 @@ use uuid::Uuid;
 
 const LONG: Duration = Duration::from_mins(1);
 
+on_both_stores!(
+    they_show_what_happened,
+    a_mapping_is_shown_as_it_is_in_force,
+    filters_and_pages_cover_a_list_once,
+    a_rebuild_shows_the_same,
+    no_query_crosses_tenants_and_none_tells_secrets,
+);
+
 /// The ids of one tenant's things: all different between tenants.
-struct Ids {
-    tenant: TenantId,
-    user: Uuid,
-    api_key: Uuid,
-    connection: ConnectionId,
-    feed: FeedId,
-    sync: SyncId,
-    task: TaskId,
-    upload: UploadId,
-    drift: DriftId,
-    repair: RepairId,
+pub(crate) struct Ids {
+    pub(crate) tenant: TenantId,
+    pub(crate) user: Uuid,
+    pub(crate) api_key: Uuid,
+    pub(crate) connection: ConnectionId,
+    pub(crate) feed: FeedId,
+    pub(crate) sync: SyncId,
+    pub(crate) task: TaskId,
+    pub(crate) upload: UploadId,
+    pub(crate) drift: DriftId,
+    pub(crate) repair: RepairId,
 }
 
-fn ids(number: u128) -> Ids {
+pub(crate) fn ids(number: u128) -> Ids {
     let id = |kind: u128| Uuid::from_u128(number * 1000 + kind);
     let connection = ConnectionId(id(3));
     Ids {
@@ -113,7 +121,7 @@ fn state(ids: &Ids, batches: u64, rows: u64) -> FeedState {
 }
 
 /// One tenant's history with an event of nearly every type.
-async fn fill(world: &World, number: u128) -> Position {
+pub(crate) async fn fill(world: &World, number: u128) -> Position {
     let ids = ids(number);
     let mark = format!("t{number}");
     let at = crate::world::epoch();
@@ -413,7 +421,7 @@ async fn fill(world: &World, number: u128) -> Position {
 }
 
 /// Everything every query answers, as text.
-async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String {
+pub(crate) async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String {
     let page = PageRequest::default();
     let text = |value: Result<Value, serde_json::Error>| value.unwrap().to_string();
     let mut all = Vec::new();
@@ -454,20 +462,18 @@ async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String {
     all.join("\n")
 }
 
-async fn filled() -> (World, Handle) {
-    let world = World::new();
+async fn filled(world: &World) -> Handle {
     let handle = world.start().await;
-    fill(&world, 1).await;
-    let position = fill(&world, 2).await;
+    fill(world, 1).await;
+    let position = fill(world, 2).await;
     for number in [1, 2] {
         handle.wait_for(tenant(number), position, &[READ_MODELS], LONG).await.unwrap();
     }
-    (world, handle)
+    handle
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn they_show_what_happened() {
-    let (world, handle) = filled().await;
+async fn they_show_what_happened(world: World) {
+    let handle = filled(&world).await;
     let (reads, ids) = (handle.read_models(), ids(1));
     let of = ids.tenant;
     let tenant_row = reads.tenant_get(of).await.unwrap().unwrap();
@@ -505,9 +511,8 @@ async fn they_show_what_happened() {
     assert_eq!((overview.connections, overview.rows, overview.repairs_approved), (1, 20, 1));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_mapping_is_shown_as_it_is_in_force() {
-    let (world, handle) = filled().await;
+async fn a_mapping_is_shown_as_it_is_in_force(world: World) {
+    let handle = filled(&world).await;
     let ids = ids(1);
     let by = UserId(ids.user);
     let bound = |schema_version, mapping_version| MappingEvent::MappingBound {
@@ -559,9 +564,8 @@ async fn a_mapping_is_shown_as_it_is_in_force() {
     assert_eq!(dump(&handle.read_models(), ids.tenant, &ids).await, before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn filters_and_pages_cover_a_list_once() {
-    let (_world, handle) = filled().await;
+async fn filters_and_pages_cover_a_list_once(world: World) {
+    let handle = filled(&world).await;
     let (reads, ids) = (handle.read_models(), ids(1));
     let of = ids.tenant;
     let filter = ActivityFilter::default();
@@ -591,9 +595,8 @@ async fn filters_and_pages_cover_a_list_once() {
     assert_eq!(reads.user_list(of, &bad).await.unwrap_err().code(), "AOS-0412");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_shows_the_same() {
-    let (world, handle) = filled().await;
+async fn a_rebuild_shows_the_same(world: World) {
+    let handle = filled(&world).await;
     let mut before = Vec::new();
     for number in [1, 2] {
         before.push(dump(&handle.read_models(), tenant(number), &ids(number)).await);
@@ -604,8 +607,8 @@ async fn a_rebuild_shows_the_same() {
         assert_eq!(after, before[number as usize - 1]);
     }
     handle.shutdown().await;
-    // All files gone: the start builds them before it ends.
-    std::fs::remove_dir_all(world.folder.path().join("read")).unwrap();
+    // All of it gone: the start builds it again before it ends.
+    world.lose_read_models().await;
     let handle = world.start().await;
     for number in [1, 2] {
         let after = dump(&handle.read_models(), tenant(number), &ids(number)).await;
@@ -625,9 +628,8 @@ async fn a_rebuild_shows_the_same() {
     assert_eq!(dump(&handle.read_models(), tenant(1), &ids(1)).await, before[0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_query_crosses_tenants_and_none_tells_secrets() {
-    let (world, handle) = filled().await;
+async fn no_query_crosses_tenants_and_none_tells_secrets(world: World) {
+    let handle = filled(&world).await;
     let reads = handle.read_models();
     let own = dump(&reads, tenant(1), &ids(1)).await;
     assert!(own.contains("t1@example.com") && !own.contains("t2"));
@@ -640,12 +642,10 @@ async fn no_query_crosses_tenants_and_none_tells_secrets() {
     let stranger = dump(&reads, tenant(3), &ids(1)).await;
     assert!(!stranger.contains("t1") && !stranger.contains("t2"));
     handle.shutdown().await;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(world.folder.path().join("read")).unwrap() {
-        files.extend(std::fs::read(entry.unwrap().path()).unwrap());
-    }
+    let kept = world.kept_read_models().await;
+    assert!(kept.windows(2).any(|window| window == b"t1"));
     for secret in ["$argon2id", "refresh-secret", "key-secret", "config-secret"] {
         assert!(!own.contains(secret));
-        assert!(!files.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        assert!(!kept.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }

@@ -1,6 +1,6 @@
 //! Checkpoints, parking, waiting, rebuilding, and a log that was rolled back.
 
-use crate::world::{World, tenant};
+use crate::world::{World, on_both_stores, tenant};
 use async_trait::async_trait;
 use autonomos_domain::{
     aggregates::{identity::IdentityEvent, reservation::ReservationEvent, tenant::TenantEvent},
@@ -13,24 +13,38 @@ use autonomos_projections::{
     dcl::{Dcl, DclOptions, read::DclReads},
     read_models::query::ReadModels,
     runtime::{
-        ApplyError, Event, Handle, LivePool, Opened, Projector, ProjectorStatus, Service, SqliteProjector,
-        Tables,
+        ApplyError, Event, Handle, Live, Opened, PostgresProjector, Projector, ProjectorStatus, Service,
+        SqliteProjector, Tables,
+        sql::{Column, Existing, Kind, Session, Statement, Table, Value},
     },
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use sqlx::{Row, SqliteConnection};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
-const NAMES: &str = "names";
-const LONG: Duration = Duration::from_mins(1);
+pub(crate) const NAMES: &str = "names";
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+on_both_stores!(
+    a_reader_waits_for_what_was_written,
+    waiting_for_the_future_is_bounded,
+    a_bad_commit_parks_its_tenant_alone,
+    a_parked_tenant_stays_parked_over_a_restart_and_can_be_tried_again,
+    a_pause_holds_and_a_rebuild_swaps,
+    a_waiting_reader_survives_the_swap,
+    another_version_is_built_before_the_start_ends,
+    a_log_below_the_checkpoint_stops_its_writers,
+    another_log_of_the_same_length_is_told_by_its_hash,
+    the_checkpoint_goes_on_from_where_it_was,
+    reservations_are_not_listened_to,
+);
 
 /// Keeps the names of tenants in order of appearance; cannot take the name `bad` while told so.
 #[derive(Default)]
-struct Names {
-    version: u32,
-    strict: Mutex<bool>,
+pub(crate) struct Names {
+    pub(crate) version: u32,
+    pub(crate) strict: Mutex<bool>,
 }
 
 #[async_trait]
@@ -47,15 +61,12 @@ impl Tables for Names {
         vec![AggregateType::Tenant]
     }
 
-    fn definitions(&self) -> Vec<String> {
-        vec![
-            "CREATE TABLE IF NOT EXISTS names (tenant TEXT NOT NULL, sequence BIGINT NOT NULL, name TEXT NOT NULL, \
-             PRIMARY KEY (tenant, sequence))"
-                .to_owned(),
-        ]
+    fn definitions(&self) -> Vec<Table> {
+        vec![names_table()]
     }
 
-    async fn apply(&self, connection: &mut SqliteConnection, commits: &[Opened]) -> Result<(), ApplyError> {
+    async fn apply(&self, session: &mut Session<'_>, commits: &[Opened]) -> Result<(), ApplyError> {
+        let mut rows: Vec<Vec<Value>> = Vec::new();
         for opened in commits {
             for event in &opened.events {
                 let Event::Tenant(TenantEvent::TenantRenamed { name }) = event else { continue };
@@ -67,54 +78,87 @@ impl Tables for Names {
                         message: "the name is bad".to_owned(),
                     });
                 }
-                sqlx::query("INSERT INTO names (tenant, sequence, name) VALUES ($1, $2, $3)")
-                    .bind(opened.tenant().to_string())
-                    .bind(opened.commit.position.sequence as i64)
-                    .bind(name)
-                    .execute(&mut *connection)
-                    .await?;
+                let (of, sequence) = (opened.tenant(), opened.commit.position.sequence);
+                rows.push(vec![of.to_string().into(), (sequence as i64).into(), name.as_str().into()]);
             }
         }
-        Ok(())
+        Ok(session.insert(&names_table(), rows, Existing::Never).await?)
     }
 }
 
-struct Started {
-    handle: Handle,
-    pool: LivePool,
+fn names_table() -> Table {
+    Table {
+        name: "names",
+        columns: vec![
+            Column::new("tenant", Kind::Word),
+            Column::new("sequence", Kind::Integer),
+            Column::new("name", Kind::Text),
+        ],
+        key: vec!["tenant", "sequence"],
+        indexes: vec![],
+    }
+}
+
+/// The names of a tenant that readers see.
+pub(crate) async fn names_shown(reads: &Live, of: TenantId) -> Result<Vec<String>, ProjectionError> {
+    let select = "SELECT name FROM names WHERE tenant = $1 ORDER BY sequence";
+    let rows = reads.fetch(of, Statement::new(select).bind(of.to_string())).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?)
+}
+
+pub(crate) struct Started {
+    pub(crate) handle: Handle,
+    pub(crate) reads: Live,
+}
+
+/// The projector over the names, where the world keeps its read models.
+pub(crate) async fn names_projector(
+    world: &World,
+    tables: Arc<Names>,
+) -> Result<(Arc<dyn Projector>, Live), ProjectionError> {
+    let ring = Arc::clone(&world.ring);
+    Ok(match &world.database {
+        None => {
+            let projector = SqliteProjector::new(world.folder.path().join("names"), "names", tables, ring);
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+        Some(database) => {
+            let projector = PostgresProjector::connect(database.options(), "names", tables, ring).await?;
+            let reads = projector.reads();
+            (Arc::new(projector), reads)
+        }
+    })
 }
 
 async fn start(world: &World, tables: Arc<Names>) -> Result<Started, ProjectionError> {
-    let projector = Arc::new(SqliteProjector::new(
-        world.folder.path().join("names"),
-        "names",
-        tables,
-        Arc::clone(&world.ring),
-    ));
-    let pool = projector.live_pool();
+    let (projector, reads) = names_projector(world, tables).await?;
+    start_with(world, projector, reads).await
+}
+
+pub(crate) async fn start_with(
+    world: &World,
+    projector: Arc<dyn Projector>,
+    reads: Live,
+) -> Result<Started, ProjectionError> {
     let dcl = Arc::new(Dcl::open(world.folder.path().join("dcl"), DclOptions::default())?);
-    let projectors: Vec<Arc<dyn Projector>> = vec![projector];
-    let reads = ReadModels::new(pool.clone());
+    let read_models = ReadModels::new(reads.clone());
     let handle =
-        Service::start_with(world.options(), world.log(), projectors, reads, DclReads::new(dcl)).await?;
-    Ok(Started { handle, pool })
+        Service::start_with(world.options(), world.log(), vec![projector], read_models, DclReads::new(dcl))
+            .await?;
+    Ok(Started { handle, reads })
 }
 
 impl Started {
-    async fn names(&self, of: TenantId) -> Vec<String> {
-        let rows = sqlx::query("SELECT name FROM names WHERE tenant = $1 ORDER BY sequence")
-            .bind(of.to_string())
-            .fetch_all(&self.pool.get().unwrap())
-            .await
-            .unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+    pub(crate) async fn names(&self, of: TenantId) -> Vec<String> {
+        names_shown(&self.reads, of).await.unwrap()
     }
 
-    async fn wait(&self, of: TenantId, position: Position) {
+    pub(crate) async fn wait(&self, of: TenantId, position: Position) {
         self.handle.wait_for(of, position, &[NAMES], LONG).await.unwrap();
     }
 
-    async fn wait_for_status(&self, status: ProjectorStatus) {
+    pub(crate) async fn wait_for_status(&self, status: ProjectorStatus) {
         loop {
             if self.handle.status().await.unwrap()[0].status == status {
                 return;
@@ -124,9 +168,23 @@ impl Started {
     }
 }
 
-async fn rename(world: &World, of: TenantId, name: &str) -> Position {
+pub(crate) async fn rename(world: &World, of: TenantId, name: &str) -> Position {
     let event = TenantEvent::TenantRenamed { name: name.to_owned() };
     world.append(of, AggregateType::Tenant, of.0, &[event]).await
+}
+
+/// Generations of the names that are kept.
+pub(crate) async fn generations(world: &World) -> Vec<u64> {
+    if let Some(database) = &world.database {
+        return database.generations(NAMES).await;
+    }
+    std::fs::read_dir(world.folder.path().join(NAMES))
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_prefix("names-")?.strip_suffix(".sqlite")?.parse().ok()
+        })
+        .collect()
 }
 
 /// Something the projector does not listen to.
@@ -136,9 +194,7 @@ async fn other(world: &World, of: TenantId) -> Position {
     world.append(of, AggregateType::Identity, of.0, &[event]).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_waits_for_what_was_written() {
-    let world = World::new();
+async fn a_reader_waits_for_what_was_written(world: World) {
     let started = start(&world, Arc::default()).await.unwrap();
     let position = rename(&world, tenant(1), "one").await;
     started.wait(tenant(1), position).await;
@@ -149,9 +205,7 @@ async fn a_reader_waits_for_what_was_written() {
     assert_eq!(started.handle.position(tenant(1), 0, &[NAMES]), position);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn waiting_for_the_future_is_bounded() {
-    let world = World::new();
+async fn waiting_for_the_future_is_bounded(world: World) {
     let started = start(&world, Arc::default()).await.unwrap();
     let future = Position { cell: 0, sequence: 100 };
     let error =
@@ -161,9 +215,7 @@ async fn waiting_for_the_future_is_bounded() {
     assert_eq!(error.code(), "AOS-0406");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_commit_parks_its_tenant_alone() {
-    let world = World::new();
+async fn a_bad_commit_parks_its_tenant_alone(world: World) {
     let tables = Arc::new(Names::default());
     *tables.strict.lock() = true;
     rename(&world, tenant(1), "fine").await;
@@ -197,9 +249,7 @@ async fn a_bad_commit_parks_its_tenant_alone() {
     assert_eq!(started.names(tenant(1)).await.len(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parked_tenant_stays_parked_over_a_restart_and_can_be_tried_again() {
-    let world = World::new();
+async fn a_parked_tenant_stays_parked_over_a_restart_and_can_be_tried_again(world: World) {
     let tables = Arc::new(Names::default());
     *tables.strict.lock() = true;
     let bad = rename(&world, tenant(1), "bad").await;
@@ -216,9 +266,7 @@ async fn a_parked_tenant_stays_parked_over_a_restart_and_can_be_tried_again() {
     assert_eq!(started.names(tenant(1)).await, ["bad"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pause_holds_and_a_rebuild_swaps() {
-    let world = World::new();
+async fn a_pause_holds_and_a_rebuild_swaps(world: World) {
     let started = start(&world, Arc::default()).await.unwrap();
     let first = rename(&world, tenant(1), "one").await;
     started.wait(tenant(1), first).await;
@@ -236,17 +284,10 @@ async fn a_pause_holds_and_a_rebuild_swaps() {
     let third = rename(&world, tenant(1), "three").await;
     started.wait(tenant(1), third).await;
     assert_eq!(started.names(tenant(1)).await, ["one", "two", "three"]);
-    let files: Vec<_> = std::fs::read_dir(world.folder.path().join("names"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".sqlite"))
-        .collect();
-    assert_eq!(files, [format!("names-{}.sqlite", before + 1)]);
+    assert_eq!(generations(&world).await, [before + 1]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_reader_survives_the_swap() {
-    let world = World::new();
+async fn a_waiting_reader_survives_the_swap(world: World) {
     let started = start(&world, Arc::default()).await.unwrap();
     let first = rename(&world, tenant(1), "one").await;
     started.wait(tenant(1), first).await;
@@ -260,9 +301,7 @@ async fn a_waiting_reader_survives_the_swap() {
     assert_eq!(started.names(tenant(1)).await, ["one", "two"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_version_is_built_before_the_start_ends() {
-    let world = World::new();
+async fn another_version_is_built_before_the_start_ends(world: World) {
     let position = rename(&world, tenant(1), "one").await;
     let started = start(&world, Arc::default()).await.unwrap();
     assert_eq!(started.names(tenant(1)).await, ["one"]);
@@ -276,9 +315,7 @@ async fn another_version_is_built_before_the_start_ends() {
     assert_eq!(started.names(tenant(1)).await, ["one"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_below_the_checkpoint_stops_its_writers() {
-    let world = World::new();
+async fn a_log_below_the_checkpoint_stops_its_writers(world: World) {
     let shorter = World::new();
     for name in ["one", "two", "three"] {
         rename(&world, tenant(1), name).await;
@@ -296,9 +333,7 @@ async fn a_log_below_the_checkpoint_stops_its_writers() {
     assert_eq!(started.names(tenant(1)).await.len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_log_of_the_same_length_is_told_by_its_hash() {
-    let world = World::new();
+async fn another_log_of_the_same_length_is_told_by_its_hash(world: World) {
     let other = World::new();
     rename(&world, tenant(1), "one").await;
     rename(&other, tenant(1), "two").await;
@@ -311,9 +346,7 @@ async fn another_log_of_the_same_length_is_told_by_its_hash() {
     assert!(swapped.log.stopped(0).unwrap().contains("hash"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_checkpoint_goes_on_from_where_it_was() {
-    let world = World::new();
+async fn the_checkpoint_goes_on_from_where_it_was(world: World) {
     let started = start(&world, Arc::default()).await.unwrap();
     let mut expected: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
     for round in 0..3 {
@@ -339,70 +372,78 @@ async fn the_checkpoint_goes_on_from_where_it_was() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Whatever comes in whatever order with restarts between: positions never go back, every
-    /// tenant has exactly its own commits up to where it is parked, and a rebuild gives the same.
     #[test]
-    fn positions_never_go_back(steps in prop::collection::vec((0_u8..4, 0_u8..12), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let world = World::new();
-            let tables = Arc::new(Names::default());
-            *tables.strict.lock() = true;
-            let mut started = start(&world, Arc::clone(&tables)).await.unwrap();
-            let mut expected: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
-            let mut parked: BTreeMap<TenantId, u64> = BTreeMap::new();
-            let mut seen: BTreeMap<TenantId, u64> = BTreeMap::new();
-            let mut last = 0;
-            for (number, (of, step)) in steps.into_iter().enumerate() {
-                let of = tenant(u128::from(of));
-                match step {
-                    0 => {
-                        started.handle.shutdown().await;
-                        started = start(&world, Arc::clone(&tables)).await.unwrap();
-                    }
-                    1 => last = other(&world, of).await.sequence,
-                    2 => {
-                        last = rename(&world, of, "bad").await.sequence;
-                        parked.entry(of).or_insert(last);
-                    }
-                    _ => {
-                        let name = number.to_string();
-                        last = rename(&world, of, &name).await.sequence;
-                        if !parked.contains_key(&of) {
-                            expected.entry(of).or_default().push(name);
-                        }
-                    }
-                }
-                for number in 0..4 {
-                    let of = tenant(number);
-                    let now = started.handle.position(of, 0, &[NAMES]).sequence;
-                    let before = seen.insert(of, now).unwrap_or(0);
-                    let bound = parked.get(&of).map_or(last, |sequence| sequence - 1);
-                    // A restart may show less for a moment, as its checkpoint trails what it only passed.
-                    if step != 0 {
-                        assert!(now >= before, "{of} went from {before} to {now}");
-                    }
-                    assert!(now <= bound.max(before));
+    fn positions_never_go_back_in_sqlite(steps in prop::collection::vec((0_u8..4, 0_u8..12), 1..40)) {
+        positions_never_go_back(World::new(), steps);
+    }
+
+    #[test]
+    fn positions_never_go_back_in_postgres(steps in prop::collection::vec((0_u8..4, 0_u8..12), 1..40)) {
+        positions_never_go_back(World::on_postgres(), steps);
+    }
+}
+
+/// Whatever comes in whatever order with restarts between: positions never go back, every tenant has
+/// exactly its own commits up to where it is parked, and a rebuild gives the same.
+fn positions_never_go_back(world: World, steps: Vec<(u8, u8)>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(positions_checked(&world, steps));
+}
+
+async fn positions_checked(world: &World, steps: Vec<(u8, u8)>) {
+    let tables = Arc::new(Names::default());
+    *tables.strict.lock() = true;
+    let mut started = start(world, Arc::clone(&tables)).await.unwrap();
+    let mut expected: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
+    let mut parked: BTreeMap<TenantId, u64> = BTreeMap::new();
+    let mut seen: BTreeMap<TenantId, u64> = BTreeMap::new();
+    let mut last = 0;
+    for (number, (of, step)) in steps.into_iter().enumerate() {
+        let of = tenant(u128::from(of));
+        match step {
+            0 => {
+                started.handle.shutdown().await;
+                started = start(world, Arc::clone(&tables)).await.unwrap();
+            }
+            1 => last = other(world, of).await.sequence,
+            2 => {
+                last = rename(world, of, "bad").await.sequence;
+                parked.entry(of).or_insert(last);
+            }
+            _ => {
+                let name = number.to_string();
+                last = rename(world, of, &name).await.sequence;
+                if !parked.contains_key(&of) {
+                    expected.entry(of).or_default().push(name);
                 }
             }
-            for _ in 0..2 {
-                for number in 0..4 {
-                    let of = tenant(number);
-                    let target = Position { cell: 0, sequence: last };
-                    let waited = started.handle.wait_for(of, target, &[NAMES], LONG).await;
-                    assert_eq!(waited.is_err(), parked.contains_key(&of));
-                    assert_eq!(started.names(of).await, expected.get(&of).cloned().unwrap_or_default());
-                }
-                started.handle.rebuild_and_wait(NAMES).await.unwrap();
+        }
+        for number in 0..4 {
+            let of = tenant(number);
+            let now = started.handle.position(of, 0, &[NAMES]).sequence;
+            let before = seen.insert(of, now).unwrap_or(0);
+            let bound = parked.get(&of).map_or(last, |sequence| sequence - 1);
+            // A restart may show less for a moment, as its checkpoint trails what it only passed.
+            if step != 0 {
+                assert!(now >= before, "{of} went from {before} to {now}");
             }
-        });
+            assert!(now <= bound.max(before));
+        }
+    }
+    for _ in 0..2 {
+        for number in 0..4 {
+            let of = tenant(number);
+            let target = Position { cell: 0, sequence: last };
+            let waited = started.handle.wait_for(of, target, &[NAMES], LONG).await;
+            assert_eq!(waited.is_err(), parked.contains_key(&of));
+            assert_eq!(started.names(of).await, expected.get(&of).cloned().unwrap_or_default());
+        }
+        started.handle.rebuild_and_wait(NAMES).await.unwrap();
     }
 }
 
 /// Reservations belong to the installation: they are nobody's activity.
-#[tokio::test(flavor = "multi_thread")]
-async fn reservations_are_not_listened_to() {
-    let world = World::new();
+async fn reservations_are_not_listened_to(world: World) {
     let handle = world.start().await;
     let holder =
         autonomos_domain::aggregates::reservation::Holder { tenant: tenant(1), id: Uuid::from_u128(9) };

@@ -25,15 +25,15 @@ use uuid::Uuid;
 
 const LONG: Duration = Duration::from_mins(1);
 
-struct Source {
-    of: TenantId,
-    connection: ConnectionId,
+pub(crate) struct Source {
+    pub(crate) of: TenantId,
+    pub(crate) connection: ConnectionId,
     stream: &'static str,
     batches: u64,
 }
 
 impl Source {
-    async fn new(world: &World, of: u128, number: u128, stream: &'static str) -> Self {
+    pub(crate) async fn new(world: &World, of: u128, number: u128, stream: &'static str) -> Self {
         let source =
             Self { of: tenant(of), connection: ConnectionId(Uuid::from_u128(number)), stream, batches: 0 };
         let line = |column: &str, target: &str| MappingField {
@@ -73,7 +73,7 @@ impl Source {
         FeedId::of(self.connection, self.stream)
     }
 
-    async fn ingest(&mut self, world: &World, rows: &[[&str; 4]]) -> Position {
+    pub(crate) async fn ingest(&mut self, world: &World, rows: &[[&str; 4]]) -> Position {
         let body = body(rows);
         self.ingest_body(world, rows.len() as u64, &body).await
     }

@@ -1,4 +1,5 @@
-//! A log in a folder of its own, and short ways to append to it.
+//! A log in a folder of its own, read models in that folder or in a Postgres database of their own,
+//! and short ways to append.
 
 use autonomos_domain::{
     envelope::{Actor, AggregateKey, AggregateType, CommitHeader, Hash, Position, StoredBody},
@@ -8,13 +9,15 @@ use autonomos_log::{
     control::ControlStore,
     events::{seal_body, seal_event},
     port::{EventLog, NewCommit},
+    postgres_server::Postgres,
     seal::{KeyRing, SealError},
     sqlite::{Options as LogOptions, SqliteLog},
 };
-use autonomos_projections::runtime::{Handle, Options, Service};
+use autonomos_projections::runtime::{Address, Handle, Location, Options, PostgresOptions, Service};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -47,10 +50,85 @@ impl KeyRing for TestRing {
     }
 }
 
+/// A database of a test's own.
+pub(crate) struct Database {
+    pub(crate) server: Arc<Postgres>,
+    pub(crate) url: String,
+}
+
+impl Database {
+    pub(crate) fn on(server: Arc<Postgres>) -> Self {
+        let url = server.database();
+        Self { server, url }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+
+    pub(crate) fn options(&self) -> PostgresOptions {
+        PostgresOptions::new(Address::parse(&self.url).unwrap())
+    }
+
+    /// A session of the login that owns the read models.
+    pub(crate) async fn owner(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+
+    /// Generations that are there, by their schemas' numbers.
+    pub(crate) async fn generations(&self, schema: &str) -> Vec<u64> {
+        let names = sqlx::query("SELECT nspname::text FROM pg_namespace ORDER BY oid")
+            .fetch_all(&mut self.owner().await)
+            .await
+            .unwrap();
+        let number = |name: &str| name.strip_prefix(schema)?.strip_prefix('_')?.parse().ok();
+        names.iter().filter_map(|row| number(row.get(0))).collect()
+    }
+
+    /// Everything in the tables of a schema, as its owner sees it.
+    async fn contents(&self, schema: &str) -> String {
+        let mut owner = self.owner().await;
+        let tables =
+            sqlx::query("SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1")
+                .bind(schema)
+                .fetch_all(&mut owner)
+                .await
+                .unwrap();
+        let mut all = String::new();
+        for table in tables {
+            let select = format!("SELECT t::text FROM {schema}.{} AS t", table.get::<&str, _>(0));
+            for row in sqlx::query(AssertSqlSafe(select)).fetch_all(&mut owner).await.unwrap() {
+                all.push_str(row.get(0));
+            }
+        }
+        all
+    }
+}
+
+/// Runs a test once on each store.
+macro_rules! on_both_stores {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn in_sqlite() {
+                super::$name($crate::world::World::new()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn in_postgres() {
+                super::$name($crate::world::World::on_postgres()).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_stores;
+
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) log: Arc<SqliteLog>,
     pub(crate) ring: Arc<dyn KeyRing>,
+    /// Where the read models are, if not in the folder.
+    pub(crate) database: Option<Database>,
     versions: Mutex<HashMap<AggregateKey, (u64, Hash)>>,
     commits: Mutex<i64>,
 }
@@ -64,7 +142,13 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let control = Arc::new(ControlStore::open(&folder.path().join("control.sqlite")).unwrap());
         let log = SqliteLog::open(LogOptions::new(folder.path().join("log")), control).unwrap();
-        Self { folder, log, ring: Arc::new(TestRing), versions: Mutex::default(), commits: Mutex::default() }
+        let ring = Arc::new(TestRing);
+        Self { folder, log, ring, database: None, versions: Mutex::default(), commits: Mutex::default() }
+    }
+
+    /// The same with read models in Postgres.
+    pub(crate) fn on_postgres() -> Self {
+        Self { database: Some(Database::on(Postgres::shared())), ..Self::new() }
     }
 
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
@@ -72,7 +156,39 @@ impl World {
     }
 
     pub(crate) fn options(&self) -> Options {
-        Options::new(self.folder.path())
+        let read_models = match &self.database {
+            None => Location::Folder,
+            Some(database) => Location::Postgres(database.options()),
+        };
+        Options { read_models, ..Options::new(self.folder.path()) }
+    }
+
+    /// Takes the read models away, as a lost disk would.
+    pub(crate) async fn lose_read_models(&self) {
+        let Some(database) = &self.database else {
+            return std::fs::remove_dir_all(self.folder.path().join("read")).unwrap();
+        };
+        let mut schemas = vec!["aos_models".to_owned()];
+        schemas.extend(database.generations("aos_models").await.iter().map(|n| format!("aos_models_{n}")));
+        for schema in schemas {
+            let drop = format!("DROP SCHEMA {schema} CASCADE");
+            database.server.execute(database.name(), &drop).unwrap();
+        }
+    }
+
+    /// The bytes the read models are kept in.
+    pub(crate) async fn kept_read_models(&self) -> Vec<u8> {
+        let mut kept = Vec::new();
+        if let Some(database) = &self.database {
+            for generation in database.generations("aos_models").await {
+                kept.extend(database.contents(&format!("aos_models_{generation}")).await.into_bytes());
+            }
+        } else {
+            for entry in std::fs::read_dir(self.folder.path().join("read")).unwrap() {
+                kept.extend(std::fs::read(entry.unwrap().path()).unwrap());
+            }
+        }
+        kept
     }
 
     /// The same projections over another log.

@@ -2,6 +2,7 @@
 //! threads, so that readers never block the writer.
 
 mod clusters;
+pub(crate) mod copy;
 mod export;
 mod overview;
 mod query;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::ProjectionError,
-    runtime::{Event, Opened},
+    runtime::{Event, Opened, sql::Session},
 };
 use autonomos_domain::{
     aggregates::{
@@ -33,7 +33,6 @@ use autonomos_domain::{
 };
 use autonomos_log::port::StoredCommit;
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 /// Everything a batch touches.
@@ -69,15 +68,12 @@ struct Scene<'a> {
 }
 
 impl Work {
-    pub(crate) async fn apply(
-        connection: &mut SqliteConnection,
-        commits: &[Opened],
-    ) -> Result<(), ProjectionError> {
+    pub(crate) async fn apply(session: &mut Session<'_>, commits: &[Opened]) -> Result<(), ProjectionError> {
         let mut work = Self::default();
         for opened in commits {
             work.want(opened);
         }
-        work.load(connection).await?;
+        work.load(session).await?;
         for opened in commits {
             let commit = &opened.commit;
             for (index, event) in opened.events.iter().enumerate() {
@@ -94,7 +90,7 @@ impl Work {
                 work.event(&scene, event);
             }
         }
-        work.flush(connection).await
+        work.flush(session).await
     }
 
     /// Names the rows the events will look at. A new aggregate has none yet.
@@ -164,45 +160,45 @@ impl Work {
         }
     }
 
-    async fn load(&mut self, connection: &mut SqliteConnection) -> Result<(), ProjectionError> {
-        self.tenants.load(connection).await?;
-        self.users.load(connection).await?;
-        self.api_keys.load(connection).await?;
-        self.uploads.load(connection).await?;
-        self.ontologies.load(connection).await?;
-        self.connections.load(connection).await?;
-        self.streams.load(connection).await?;
-        self.syncs.load(connection).await?;
-        self.drifts.load(connection).await?;
-        self.mappings.load(connection).await?;
-        self.mapping_versions.load(connection).await?;
-        self.repairs.load(connection).await?;
-        self.tasks.load(connection).await?;
+    async fn load(&mut self, session: &mut Session<'_>) -> Result<(), ProjectionError> {
+        self.tenants.load(session).await?;
+        self.users.load(session).await?;
+        self.api_keys.load(session).await?;
+        self.uploads.load(session).await?;
+        self.ontologies.load(session).await?;
+        self.connections.load(session).await?;
+        self.streams.load(session).await?;
+        self.syncs.load(session).await?;
+        self.drifts.load(session).await?;
+        self.mappings.load(session).await?;
+        self.mapping_versions.load(session).await?;
+        self.repairs.load(session).await?;
+        self.tasks.load(session).await?;
         // A run's end changes its connection.
         let of_syncs: Vec<_> =
             self.syncs.present().map(|(tenant, model)| (tenant, model.row.connection_id)).collect();
         for (tenant, connection_id) in of_syncs {
             self.connections.want(tenant, connection_id);
         }
-        self.connections.load(connection).await
+        self.connections.load(session).await
     }
 
-    async fn flush(mut self, connection: &mut SqliteConnection) -> Result<(), ProjectionError> {
-        self.tenants.flush(connection).await?;
-        self.users.flush(connection).await?;
-        self.api_keys.flush(connection).await?;
-        self.uploads.flush(connection).await?;
-        self.ontologies.flush(connection).await?;
-        self.connections.flush(connection).await?;
-        self.streams.flush(connection).await?;
-        self.syncs.flush(connection).await?;
-        self.schema_versions.flush(connection).await?;
-        self.drifts.flush(connection).await?;
-        self.mappings.flush(connection).await?;
-        self.mapping_versions.flush(connection).await?;
-        self.repairs.flush(connection).await?;
-        self.tasks.flush(connection).await?;
-        ActivityInsert::flush(&self.activity, connection).await
+    async fn flush(mut self, session: &mut Session<'_>) -> Result<(), ProjectionError> {
+        self.tenants.flush(session).await?;
+        self.users.flush(session).await?;
+        self.api_keys.flush(session).await?;
+        self.uploads.flush(session).await?;
+        self.ontologies.flush(session).await?;
+        self.connections.flush(session).await?;
+        self.streams.flush(session).await?;
+        self.syncs.flush(session).await?;
+        self.schema_versions.flush(session).await?;
+        self.drifts.flush(session).await?;
+        self.mappings.flush(session).await?;
+        self.mapping_versions.flush(session).await?;
+        self.repairs.flush(session).await?;
+        self.tasks.flush(session).await?;
+        ActivityInsert::flush(self.activity, session).await
     }
 
     fn event(&mut self, scene: &Scene<'_>, event: &Event) {
