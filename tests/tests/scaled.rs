@@ -3,7 +3,7 @@
 
 use autonomos_tests::{client::Client, cluster::Cluster, journey::main_job, server::{Server, run_in}};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 const ALL: &str = "gateway,worker,projector";
 
@@ -29,13 +29,13 @@ async fn the_main_job_on_two_nodes() {
     let (one, two) = (cluster.node("one", ALL), cluster.node("two", ALL));
     let client = owner(&[&one.url, &two.url]).await;
     main_job(&client, &cluster.inbox(), async || {}).await;
-    what_one_node_decides_the_other_knows(&client, &one, &two).await;
+    what_one_node_decides_the_other_knows(&client, &one, &two, &cluster.inbox()).await;
     drop((one, two));
     verified(&cluster);
 }
 
 /// What lives beside the log is shared: tickets, revocation, remembered requests.
-async fn what_one_node_decides_the_other_knows(client: &Client, one: &Server, two: &Server) {
+async fn what_one_node_decides_the_other_knows(client: &Client, one: &Server, two: &Server, inbox: &Path) {
     let (at_one, at_two) = (client.at(&one.url), client.at(&two.url));
     // A ticket of one node opens a stream at the other, once.
     let ticket = at_one.post("/events/ticket", json!({})).await.expect(201)["ticket"].clone();
@@ -49,16 +49,16 @@ async fn what_one_node_decides_the_other_knows(client: &Client, one: &Server, tw
     drop(opened);
 
     // A request repeated at another node is recognised there.
-    let body = json!({ "action": "sync", "payload": {}, "run_at": "2999-01-01T00:00:00Z" });
+    let config = json!({ "path": inbox.join("accounts.csv").display().to_string() });
+    let body = json!({ "name": "twice", "connector": "file", "config": config });
     let repeat = async |client: &Client| {
-        let request = client.request(reqwest::Method::POST, "/tasks").json(&body);
+        let request = client.request(reqwest::Method::POST, "/aam/connections").json(&body);
         client.try_send(request.header("idempotency-key", "the-same")).await.expect("an answer")
     };
     let (first, second) = (repeat(&at_one).await, repeat(&at_two).await);
-    assert_eq!(second.headers["idempotency-replayed"], "true");
-    let (first, second) = (first.expect(202), second.expect(202));
-    assert_eq!(first["id"], second["id"]);
-    at_two.post(&format!("/tasks/{}/cancel", first["id"].as_str().expect("an id")), json!({})).await;
+    let replayed = second.headers.get("idempotency-replayed").cloned();
+    let (first, second) = (first.expect(201), second.expect(201));
+    assert_eq!((first["id"].clone(), replayed.is_some()), (second["id"].clone(), true));
 
     // What is written at one is read at the other, from its position on.
     for (writer, reader) in [(&at_one, &at_two), (&at_two, &at_one)] {

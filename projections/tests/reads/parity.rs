@@ -3,7 +3,7 @@
 use crate::{
     read_models::{dump, fill, ids},
     runtime::start_with,
-    world::{World, epoch},
+    world::{World, epoch, tenant},
 };
 use autonomos_domain::{aggregates::task::TaskEvent, envelope::AggregateType, ids::TaskId};
 use autonomos_projections::{
