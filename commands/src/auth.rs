@@ -31,6 +31,7 @@ use autonomos_domain::{
     ids::{CommandId, SessionId, TenantId, UserId},
 };
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use throttle::Subject;
@@ -64,7 +65,7 @@ pub struct SignedIn {
 }
 
 /// Who a request comes from, as verified just now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub tenant: TenantId,
     pub actor: Actor,
@@ -136,7 +137,7 @@ impl AuthService {
         let commands = &self.inner.commands;
         let register_tenant = TenantCommand::RegisterTenant {
             name: organization.trim().to_owned(),
-            cell: cell_of(tenant, commands.log().cells()),
+            cell: commands.log().cell_of(tenant),
             owner: user,
         };
         self.claim_email(&context, &email, user, async |context| {
@@ -422,12 +423,4 @@ impl AuthService {
 /// E-mails are told apart without regard to case, as people expect.
 fn normalise_email(email: &str) -> String {
     email.trim().to_lowercase()
-}
-
-/// The first choice of a tenant's cell; the tenant's own events record it.
-fn cell_of(tenant: TenantId, cells: u16) -> u16 {
-    let hash = blake3::hash(tenant.0.as_bytes());
-    let mut first = [0_u8; 8];
-    first.copy_from_slice(&hash.as_bytes()[..8]);
-    (u64::from_be_bytes(first) % u64::from(cells.max(1))) as u16
 }

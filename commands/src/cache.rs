@@ -17,7 +17,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -106,8 +106,17 @@ pub(crate) struct Slot {
     pub(crate) queue: Arc<tokio::sync::Mutex<()>>,
     pub(crate) waiting: AtomicUsize,
     pub(crate) hot: RwLock<Option<Hot>>,
+    /// The last version seen in the log: an entry below it is out of date.
+    latest: AtomicU64,
     touched: AtomicBool,
     weight: AtomicUsize,
+}
+
+impl Slot {
+    /// Whether another node has appended since this entry was kept.
+    pub(crate) fn is_outdated(&self, hot: &Hot) -> bool {
+        hot.version < self.latest.load(Ordering::Acquire)
+    }
 }
 
 #[derive(Default)]
@@ -151,6 +160,13 @@ impl Cache {
         shard.slots.insert(*key, Arc::clone(&slot));
         shard.clock.push_back(*key);
         slot
+    }
+
+    /// Takes note of what the log has of an aggregate; of one that is not here, nothing needs to be known.
+    pub(crate) fn seen(&self, key: &AggregateKey, version: u64) {
+        if let Some(slot) = self.shard(key).lock().slots.get(key) {
+            slot.latest.fetch_max(version, Ordering::AcqRel);
+        }
     }
 
     /// Tells the cache what an aggregate weighs now.

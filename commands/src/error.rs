@@ -171,9 +171,11 @@ impl CommandError {
             | Self::LastOwner
             | Self::NameTaken { .. } => Kind::Conflict,
             Self::Append(AppendError::Conflict { .. }) => Kind::Conflict,
-            Self::Append(AppendError::Stopped { .. } | AppendError::Log(LogError::Closed)) => {
-                Kind::Unavailable
-            }
+            Self::Append(
+                AppendError::Stopped { .. } | AppendError::Log(LogError::Closed | LogError::Unreachable(_)),
+            )
+            | Self::Log(LogError::Unreachable(_))
+            | Self::Seal(SealError::Unreachable(_)) => Kind::Unavailable,
             Self::Append(AppendError::TooLarge { .. }) | Self::UploadTooLarge { .. } => Kind::LimitExceeded,
             Self::WrongCredentials | Self::InvalidToken { .. } => Kind::Unauthenticated,
             Self::TooManyAttempts { .. } => Kind::TooManyRequests,

@@ -19,22 +19,26 @@ use autonomos_domain::{
     ids::{CommandId, TenantId},
 };
 use autonomos_log::{
-    error::AppendError,
+    error::{AppendError, LogError},
     events::{open_event, seal_event},
-    port::{EventLog, NewCommit, StoredCommit},
+    port::{Delivery, EventLog, Filter, NewCommit, StoredCommit},
     seal::KeyRing,
 };
 use cqrs_es::event_sink::EventSink;
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 pub use crate::feeds::FeedHandle;
 
+/// How long a watch of the log that broke waits before it goes on.
+const WATCH_AGAIN: Duration = Duration::from_millis(200);
 /// How often a command is decided again after a conflict.
 const MAX_TRIES: u32 = 8;
 
@@ -245,7 +249,8 @@ impl Commands {
         let mut turn = Turn::take(&slot, inner.options.queue_per_aggregate, &key).await?;
 
         for attempt in 0..MAX_TRIES {
-            if slot.hot.read().is_none() {
+            let known = slot.hot.read().as_ref().is_some_and(|hot| !slot.is_outdated(hot));
+            if !known {
                 let hot = if fresh && attempt == 0 { empty::<A>() } else { inner.read::<A>(&key).await? };
                 inner.keep(&key, &slot, hot);
             }
@@ -370,6 +375,52 @@ impl Inner {
 }
 
 impl Commands {
+    /// Takes note of a commit seen in the log: no state from before it is taken from memory any more.
+    pub fn commit_seen(&self, commit: &StoredCommit) {
+        self.inner.cache.seen(&commit.header.key, commit.last_version());
+    }
+}
+
+/// Watches the log for as long as it is kept.
+pub struct Watch {
+    _cells: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Commands {
+    /// Watches what other nodes append, so that no state they have changed is taken from memory any
+    /// more: what is revoked on one node is refused by the others as soon as they have read of it.
+    pub async fn watch(&self) -> Result<Watch, LogError> {
+        let mut cells = Vec::new();
+        for cell in 0..self.log().cells() {
+            let after = self.log().head(cell).await?.sequence;
+            let watching = watch_cell(Arc::clone(&self.inner), cell, after);
+            cells.push(AbortOnDropHandle::new(tokio::spawn(watching)));
+        }
+        Ok(Watch { _cells: cells })
+    }
+}
+
+async fn watch_cell(inner: Arc<Inner>, cell: u16, mut after: u64) {
+    loop {
+        let mut commits = inner.log.subscribe(cell, after, Filter::default());
+        while let Some(delivery) = commits.next().await {
+            match delivery {
+                Ok(Delivery::Commit(commit)) => {
+                    after = commit.position.sequence;
+                    inner.cache.seen(&commit.header.key, commit.last_version());
+                }
+                Ok(Delivery::CaughtUp(sequence)) => after = after.max(sequence),
+                Err(error) => {
+                    tracing::warn!(%error, cell, "the log cannot be watched, trying again");
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+impl Commands {
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -396,7 +447,7 @@ fn empty<A: StoredAggregate + 'static>() -> Hot {
 
 fn cached<A: StoredAggregate + 'static>(slot: &Slot) -> Option<Loaded<A>> {
     let hot = slot.hot.read();
-    let hot = hot.as_ref()?;
+    let hot = hot.as_ref().filter(|hot| !slot.is_outdated(hot))?;
     Some(Loaded { state: downcast::<A>(&hot.state), version: hot.version })
 }
 

@@ -14,6 +14,7 @@ pub mod processes;
 pub mod secrets;
 pub mod sync;
 pub mod tasks;
+pub mod tickets;
 pub mod uploads;
 
 #[cfg(test)]

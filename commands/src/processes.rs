@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use autonomos_domain::envelope::AggregateType;
 use autonomos_log::{
     control::ControlStore,
+    lease::Leases,
     port::{Delivery, Filter, StoredCommit},
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,29 +44,74 @@ pub struct Handle {
 }
 
 impl Service {
-    /// Each follows its cells on a task of its own: to be called within a Tokio runtime.
-    pub fn start(commands: &Commands, control: &Arc<ControlStore>) -> Handle {
+    /// Each follows its cells on a task of its own: to be called within a Tokio runtime. With leases,
+    /// those of a cell run on the node that holds the cell's.
+    pub fn start(commands: &Commands, control: &Arc<ControlStore>, leases: Option<&Leases>) -> Handle {
         let cancel = CancellationToken::new();
         let mut running = Vec::new();
-        for manager in all() {
-            for cell in 0..commands.log().cells() {
-                let (manager, commands, control) =
-                    (Arc::clone(&manager), commands.clone(), Arc::clone(control));
-                let cancel = cancel.clone();
-                running.push(tokio::spawn(async move {
-                    let mut wait = Duration::from_millis(50);
-                    while let Err(error) = follow(&*manager, &commands, &control, cell, &cancel).await {
-                        tracing::warn!(manager = manager.name(), %error, "a process manager failed; it tries again");
-                        tokio::select! {
-                            () = cancel.cancelled() => return,
-                            () = tokio::time::sleep(wait) => {}
-                        }
-                        wait = (wait * 2).min(MAX_BACKOFF);
-                    }
-                }));
-            }
+        for cell in 0..commands.log().cells() {
+            let cell = Cell { commands: commands.clone(), control: Arc::clone(control), cell };
+            running.push(tokio::spawn(match leases {
+                None => cell.run(cancel.clone()).boxed(),
+                Some(leases) => cell.run_leased(leases.clone(), cancel.clone()).boxed(),
+            }));
         }
         Handle { cancel, running: parking_lot::Mutex::new(running) }
+    }
+}
+
+/// The process managers of one cell.
+struct Cell {
+    commands: Commands,
+    control: Arc<ControlStore>,
+    cell: u16,
+}
+
+impl Cell {
+    async fn run(self, cancel: CancellationToken) {
+        self.follow_all(&cancel).await;
+    }
+
+    async fn run_leased(self, leases: Leases, cancel: CancellationToken) {
+        let name = format!("processes/{}", self.cell);
+        while !cancel.is_cancelled() {
+            let lease = tokio::select! {
+                () = cancel.cancelled() => return,
+                lease = leases.acquire(&name) => lease,
+            };
+            // What one does that does not know yet that it was replaced is recognised: its commands'
+            // ids follow from what it saw, and a checkpoint never goes back.
+            let tenure = cancel.child_token();
+            tokio::select! {
+                () = self.follow_all(&tenure) => {}
+                () = lease.lost() => {}
+            }
+            lease.release().await;
+            // The log may have closed: then this ends in a moment.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(MAX_BACKOFF) => {}
+            }
+        }
+    }
+
+    async fn follow_all(&self, cancel: &CancellationToken) {
+        let managers = all();
+        let following = managers.iter().map(|manager| self.follow_on(&**manager, cancel));
+        futures::future::join_all(following).await;
+    }
+
+    /// Follows until it is told to end, whatever fails.
+    async fn follow_on(&self, manager: &dyn ProcessManager, cancel: &CancellationToken) {
+        let mut wait = Duration::from_millis(50);
+        while let Err(error) = follow(manager, &self.commands, &self.control, self.cell, cancel).await {
+            tracing::warn!(manager = manager.name(), %error, "a process manager failed; it tries again");
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(MAX_BACKOFF);
+        }
     }
 }
 

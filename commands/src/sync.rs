@@ -92,6 +92,7 @@ impl Run {
         let attempt = self.attempt.to_string();
         let mut all = vec![attempt.as_str()];
         all.extend_from_slice(parts);
+        let command = SyncCommand::InAttempt { attempt: self.attempt, command: Box::new(command) };
         self.commands.execute::<Sync>(&self.context(&all), self.sync_id.0, command).await?;
         Ok(())
     }

@@ -5,8 +5,13 @@
 //! ever started, retried or given up without an event of it. After a crash the table and what
 //! follows its checkpoint say which tasks were running: their worker is recorded as lost, which puts
 //! them back into the queue. So every task ends in a recorded state, whatever happens in between.
+//!
+//! Among several nodes, the one that holds the lease of a cell runs the cell's tasks; when it dies,
+//! the next one begins as after a crash. A worker's commands carry the lease's term, and the log
+//! refuses those of an earlier one.
 
 mod attempt;
+mod host;
 mod runner;
 mod table;
 
@@ -19,6 +24,7 @@ use autonomos_domain::{
     aggregates::task::{Task, TaskCommand, TaskStatus},
     ids::{TaskId, TenantId},
 };
+use autonomos_log::{database::Database, lease::Leases};
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -26,26 +32,44 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+/// Which node runs tasks, and where the open ones are kept.
+#[derive(Clone)]
+pub enum Hosting {
+    /// There is one node. The table of open tasks is a file of its own, so that it never waits for
+    /// the log's writer.
+    Alone { table: PathBuf },
+    /// The node that holds a cell's lease runs the cell's tasks; the table is shared.
+    Shared { database: Database, leases: Leases },
+    /// Other nodes do: this one queues and cancels.
+    Elsewhere,
+}
+
 /// How tasks are run on this node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TaskOptions {
-    /// The table of open tasks; a file of its own, so that it never waits for the log's writer.
-    pub table: PathBuf,
+    pub hosting: Hosting,
     /// Tasks that run at the same time.
     pub concurrency: usize,
     /// Least time between two progress events of one task.
     pub progress_every: Duration,
     /// How long a cancelled task may take to stop before it is stopped.
     pub cancel_grace: Duration,
-    /// This node's name in `TaskStarted`.
+    /// This node's name in `TaskStarted`; of nodes that share, their leases name them.
     pub worker: String,
 }
 
 impl TaskOptions {
-    /// Four at a time, progress once a second.
+    /// One node's, with its table.
     pub fn new(table: impl Into<PathBuf>) -> Self {
+        Self { hosting: Hosting::Alone { table: table.into() }, ..Self::default() }
+    }
+}
+
+impl Default for TaskOptions {
+    /// Four at a time, progress once a second; run by other nodes.
+    fn default() -> Self {
         Self {
-            table: table.into(),
+            hosting: Hosting::Elsewhere,
             concurrency: 4,
             progress_every: Duration::from_secs(1),
             cancel_grace: Duration::from_secs(10),
@@ -196,34 +220,61 @@ impl TaskService {
     }
 
     /// Opens the table and begins: what was open goes on as soon as the log was read to its end.
+    /// Where nodes share, a cell's tasks begin when its lease is this node's.
     pub fn start(self) -> Result<TaskHandle, CommandError> {
-        let table = table::Table::open(&self.options.table, self.commands.log().log_id())?;
-        let shared = Arc::new(Shared {
+        let hosting = self.options.hosting.clone();
+        let mut shared = Shared {
             commands: self.commands,
-            handlers: self.handlers,
+            handlers: Arc::new(self.handlers),
             options: self.options,
             stop: CancellationToken::new(),
-            wake: Notify::new(),
-        });
-        let runner = runner::Runner::new(Arc::clone(&shared), table)?;
-        let service = tokio::spawn(runner.run());
-        Ok(TaskHandle { shared, service: Arc::new(Mutex::new(Some(service))) })
+            wake: Arc::new(Notify::new()),
+            term: 0,
+        };
+        let services = match hosting {
+            Hosting::Alone { table } => {
+                let table = table::SqliteTable::open(&table, shared.commands.log().log_id())?;
+                let cells = (0..shared.commands.log().cells()).collect();
+                let runner = runner::Runner::new(Arc::new(shared.clone()), Box::new(table), cells)?;
+                vec![tokio::spawn(runner.run())]
+            }
+            Hosting::Shared { database, leases } => {
+                leases.owner().clone_into(&mut shared.options.worker);
+                let hosts = (0..shared.commands.log().cells()).map(|cell| {
+                    let host = host::Host { shared: shared.clone(), database: database.clone(), cell };
+                    tokio::spawn(host.run(leases.clone()))
+                });
+                hosts.collect()
+            }
+            Hosting::Elsewhere => Vec::new(),
+        };
+        Ok(TaskHandle { shared: Arc::new(shared), services: Arc::new(Mutex::new(services)) })
     }
 }
 
+#[derive(Clone)]
 struct Shared {
     commands: Commands,
-    handlers: Handlers,
+    handlers: Arc<Handlers>,
     options: TaskOptions,
     stop: CancellationToken,
-    wake: Notify,
+    wake: Arc<Notify>,
+    /// The lease's, under which the worker's commands are; 0 where there is one node.
+    term: u64,
+}
+
+impl Shared {
+    /// A worker's command, refused where a later worker has taken over.
+    fn in_term(&self, command: TaskCommand) -> TaskCommand {
+        TaskCommand::InTerm { term: self.term, command: Box::new(command) }
+    }
 }
 
 /// Queues, cancels and retries tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskHandle {
     shared: Arc<Shared>,
-    service: Arc<Mutex<Option<JoinHandle<()>>>>,
+    services: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl TaskHandle {
@@ -279,18 +330,18 @@ impl TaskHandle {
     /// Stops: running attempts are dropped and go back into the queue for the next start.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
-        let service = self.service.lock().take();
-        if let Some(service) = service
-            && let Err(error) = service.await
-        {
-            tracing::error!(%error, "the task runner ended badly");
+        let services = std::mem::take(&mut *self.services.lock());
+        for service in services {
+            if let Err(error) = service.await {
+                tracing::error!(%error, "the task runner ended badly");
+            }
         }
     }
 
     /// Stops at once and records nothing, as a crash would; for tests of recovery.
     pub async fn kill(&self) {
-        let service = self.service.lock().take();
-        if let Some(service) = service {
+        let services = std::mem::take(&mut *self.services.lock());
+        for service in services {
             service.abort();
             let _ = service.await;
         }

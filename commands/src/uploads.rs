@@ -21,6 +21,7 @@ use std::{
     fmt::Display,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
@@ -155,8 +156,9 @@ impl UploadService {
     }
 
     /// Removes what a crash left: half files, and whole ones no event knows. To be called at start,
-    /// before uploads are taken in. Answers how many were removed.
-    pub async fn sweep(&self) -> Result<u64, CommandError> {
+    /// before uploads are taken in. Where other nodes take uploads into the same folder, `older_than`
+    /// keeps away from what they are writing. Answers how many were removed.
+    pub async fn sweep(&self, older_than: Duration) -> Result<u64, CommandError> {
         let root = &self.inner.options.folder;
         let mut removed = 0;
         for tenant_folder in entries(root).await? {
@@ -166,7 +168,7 @@ impl UploadService {
             for path in entries(&tenant_folder).await? {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let stays = name.parse::<UploadId>().is_ok_and(|id| known.uploads.contains_key(&id));
-                if !stays {
+                if !stays && is_older(&path, older_than).await {
                     remove_file(&path).await?;
                     removed += 1;
                 }
@@ -281,6 +283,16 @@ fn io(path: &Path, source: std::io::Error) -> CommandError {
     // The file's own name only: where the data folder lies is nobody's business outside.
     let path = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     CommandError::Io { path, source }
+}
+
+/// Whether a file was last written at least so long ago.
+async fn is_older(path: &Path, age: Duration) -> bool {
+    if age.is_zero() {
+        return true;
+    }
+    let written = tokio::fs::metadata(path).await.and_then(|data| data.modified());
+    // One that went away meanwhile is somebody's who is at work; so is one from the future.
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|passed| passed >= age))
 }
 
 async fn sync_folder(folder: &Path) -> Result<(), CommandError> {

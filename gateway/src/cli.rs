@@ -27,12 +27,24 @@ struct Cli {
     command: Command,
 }
 
-/// Where the data is, for commands on a folder.
+/// Where the data is, for commands on an installation.
 #[derive(Debug, Clone, Args)]
 struct Folder {
-    /// Where everything is kept.
+    /// Where everything is kept; of several nodes, what is this node's own.
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
+    /// Servers of the log that nodes share: `nats://user:password@host:4222`, separated by commas.
+    #[arg(long, global = true)]
+    nats_url: Option<String>,
+    /// The database that nodes share: `postgres://user:password@host:5432/database`.
+    #[arg(long, global = true)]
+    database_url: Option<String>,
+    /// Cells of the log, fixed when it is made.
+    #[arg(long, global = true)]
+    cells: Option<u16>,
+    /// The folder that every node sees.
+    #[arg(long, global = true)]
+    shared_dir: Option<PathBuf>,
 }
 
 /// How a server is started.
@@ -43,6 +55,12 @@ struct Serving {
     /// Address and port; port 0 picks one.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// What this node does: any of `gateway`, `worker` and `projector`, separated by commas.
+    #[arg(long)]
+    roles: Option<String>,
+    /// This node's name.
+    #[arg(long)]
+    node_id: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,9 +91,20 @@ enum Command {
 pub async fn run() -> ExitCode {
     // Clap ends with 2 on wrong usage by itself.
     let cli = Cli::parse();
-    let overrides =
-        |serving: &Serving| Overrides { data_dir: serving.folder.data_dir.clone(), listen: serving.listen };
-    let of_folder = |folder: &Folder| Overrides { data_dir: folder.data_dir.clone(), ..Overrides::default() };
+    let of_folder = |folder: &Folder| Overrides {
+        data_dir: folder.data_dir.clone(),
+        nats_url: folder.nats_url.clone(),
+        database_url: folder.database_url.clone(),
+        cells: folder.cells,
+        shared_dir: folder.shared_dir.clone(),
+        ..Overrides::default()
+    };
+    let overrides = |serving: &Serving| Overrides {
+        listen: serving.listen,
+        roles: serving.roles.clone(),
+        node_id: serving.node_id.clone(),
+        ..of_folder(&serving.folder)
+    };
     let layers = match &cli.command {
         Command::Serve(serving) | Command::Config(serving) => overrides(serving),
         Command::Demo(demo) => overrides(&demo.serving),

@@ -1,5 +1,9 @@
 //! Configuration: flags, then environment (`AOS_…`), then `autonomos.toml`, then defaults.
 
+mod mode;
+
+pub(crate) use mode::{Mode, Roles, Scaled};
+
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -46,6 +50,64 @@ pub struct Config {
     pub log_format: String,
     /// Seconds of quiet after which an event stream sends a heartbeat.
     pub heartbeat_seconds: u64,
+    /// Servers of the log, `nats://user:password@host:4222`, separated by commas. With
+    /// `database_url`: the scaled mode, of several nodes; without both: embedded, of one.
+    pub nats_url: Option<Address>,
+    /// Copies of the log: 1 on one server, 3 on three.
+    pub nats_replicas: usize,
+    /// Monitoring pages of the log's servers, `http://host:8222`, separated by commas: each is checked
+    /// for `sync_interval: always` at start.
+    pub nats_monitoring: Option<String>,
+    /// Cells of the log, fixed when it is made.
+    pub cells: u16,
+    /// The Postgres that all nodes share, `postgres://user:password@host:5432/database`.
+    pub database_url: Option<Address>,
+    /// What this node does: any of `gateway`, `worker` and `projector`, separated by commas.
+    pub roles: String,
+    /// This node's name, in logs and in leases.
+    pub node_id: String,
+    /// Where other nodes reach this one; absent: where it listens.
+    pub advertise_url: Option<String>,
+    /// The folder that every node sees: uploads and archived commits. Needed in the scaled mode.
+    pub shared_dir: Option<PathBuf>,
+    /// The file that unwraps all keys, the same for every node; absent: `keys/master.key` in the data
+    /// folder.
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// An address that may hold a password: shown without it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Address(String);
+
+impl Address {
+    /// With its password: for those who connect, never for what is shown.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn masked(&self) -> String {
+        let one = |address: &str| match (address.split_once("://"), address.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
+            (None, Some((_, place))) => format!("***@{place}"),
+            _ => address.to_owned(),
+        };
+        let shown: Vec<String> = self.0.split(',').map(|address| one(address.trim())).collect();
+        // What stands behind a `?` may be a password too.
+        shown.join(",").split('?').next().unwrap_or_default().to_owned()
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.masked())
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.masked())
+    }
 }
 
 impl Default for Config {
@@ -68,6 +130,16 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: "text".to_owned(),
             heartbeat_seconds: 15,
+            nats_url: None,
+            nats_replicas: 1,
+            nats_monitoring: None,
+            cells: 1,
+            database_url: None,
+            roles: "gateway,worker,projector".to_owned(),
+            node_id: "node".to_owned(),
+            advertise_url: None,
+            shared_dir: None,
+            master_key_file: None,
         }
     }
 }
@@ -79,6 +151,18 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_dir: Option<PathBuf>,
 }
 
 /// A configuration with where each value came from.
@@ -95,14 +179,24 @@ pub fn load(file: Option<&std::path::Path>, overrides: &Overrides) -> Result<Loa
     // Paths to the cache and the switches of tools share the prefix and are not settings.
     let environment =
         Env::prefixed("AOS_").ignore(&["cache_dir", "config", "url", "email", "password", "screenshots"]);
-    let figment = Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::file(path))
-        .merge(environment)
-        .merge(Serialized::defaults(overrides));
+    let layers = |plain: &[&str]| {
+        Figment::from(Serialized::defaults(Config::default()))
+            .merge(Toml::file(path))
+            .merge(Env::raw().only(plain))
+            .merge(environment.clone())
+            .merge(Serialized::defaults(overrides))
+    };
+    let mut figment = layers(&["nats_url"]);
+    // Many programs have a `DATABASE_URL`: alone it does not ask for the scaled mode.
+    if figment.extract_inner::<Option<String>>("nats_url").map_err(Box::new)?.is_some() {
+        figment = layers(&["nats_url", "database_url"]);
+    }
     let mut config: Config = figment.extract().map_err(Box::new)?;
-    // Paths below it are handed on, to connections among others, and must mean the same everywhere.
-    if let Ok(absolute) = std::path::absolute(&config.data_dir) {
-        config.data_dir = absolute;
+    // Paths below them are handed on, to connections among others, and must mean the same everywhere.
+    for folder in [Some(&mut config.data_dir), config.shared_dir.as_mut()].into_iter().flatten() {
+        if let Ok(absolute) = std::path::absolute(&*folder) {
+            *folder = absolute;
+        }
     }
     let shown = serde_json::to_value(&config).unwrap_or_default();
     let mut origins = Vec::new();

@@ -2,7 +2,7 @@
 //! uploads lie.
 
 use crate::config::Config;
-use autonomos_commands::{connections::ConnectorFactory, uploads::UploadService};
+use autonomos_commands::{auth::AuthService, connections::ConnectorFactory, uploads::UploadService};
 use autonomos_connectors::{
     error::ConnectorError,
     file::{FileScope, UploadedFile},
@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The roots a tenant's file connections may read.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,11 @@ impl FileRoots {
         let _ = self.owner.set(tenant);
     }
 
+    /// Whether there are plain roots and nobody is known yet whom they serve.
+    fn is_unclaimed(&self) -> bool {
+        self.owner.get().is_none() && self.roots.iter().any(|root| !root.contains("{tenant}"))
+    }
+
     /// The folders a tenant may read; anyone may register, so most get none and upload instead.
     pub(crate) fn of(&self, tenant: TenantId) -> Vec<PathBuf> {
         let own = |root: &String| {
@@ -56,23 +62,40 @@ impl FileRoots {
 pub(crate) struct Connectors {
     pub roots: FileRoots,
     uploads: UploadService,
+    auth: AuthService,
     registry: Registry,
 }
 
 impl Connectors {
-    pub(crate) fn new(roots: FileRoots, uploads: UploadService) -> Self {
-        Self { roots, uploads, registry: Registry::new() }
+    pub(crate) fn new(roots: FileRoots, uploads: UploadService, auth: AuthService) -> Self {
+        Self { roots, uploads, auth, registry: Registry::new() }
     }
 
     fn scope(&self, tenant: TenantId) -> ConnectScope {
+        // The first organisation may have registered on another node.
+        if self.roots.is_unclaimed()
+            && let Ok(Some(first)) = waited(self.auth.first_organization())
+        {
+            self.roots.claim(first);
+        }
         let uploads = self.uploads.clone();
         let resolve = move |id: uuid::Uuid| {
             // Connectors resolve on blocking threads or while a command waits for the answer; the
-            // tenant's uploads are in its own aggregate, which is hot.
-            let found = futures::executor::block_on(uploads.upload_find(tenant, UploadId(id))).ok()?;
+            // tenant's uploads are in its own aggregate, which is hot unless another node changed it.
+            let found = waited(uploads.upload_find(tenant, UploadId(id))).ok()?;
             Some(UploadedFile { path: found.path, file_name: found.upload.file_name })
         };
         ConnectScope { file: FileScope { roots: self.roots.of(tenant), uploads: Some(Arc::new(resolve)) } }
+    }
+}
+
+/// Waits where nothing can be awaited. A worker of the runtime hands over what it has to do first.
+fn waited<T>(future: impl Future<Output = T>) -> T {
+    match Handle::try_current() {
+        Ok(current) if current.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(|| current.block_on(future))
+        }
+        _ => futures::executor::block_on(future),
     }
 }
 

@@ -23,6 +23,14 @@ pub enum GatewayError {
     Projection(#[from] ProjectionError),
     #[error(transparent)]
     Connector(#[from] ConnectorError),
+    /// Settings contradict each other, or one is missing.
+    #[error("the configuration is not valid: {0}")]
+    Configuration(String),
+    /// A command on a data folder, asked of an installation that is not one.
+    #[error("`{command}` is for an installation of one node: {instead}")]
+    EmbeddedOnly { command: &'static str, instead: &'static str },
+    #[error("projection `{name}` is kept by a running node")]
+    KeptElsewhere { name: String },
     /// The input of a command-line command is wrong.
     #[error("{0}")]
     Input(String),
@@ -42,6 +50,9 @@ impl GatewayError {
             Self::Command(error) => error.code(),
             Self::Projection(error) => error.code(),
             Self::Connector(error) => error.code(),
+            Self::Configuration(_) => "AOS-0520",
+            Self::EmbeddedOnly { .. } => "AOS-0524",
+            Self::KeptElsewhere { .. } => "AOS-0525",
             Self::Input(_) => "AOS-0513",
             Self::DemoSync { .. } => "AOS-0530",
         }

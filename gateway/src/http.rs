@@ -7,6 +7,7 @@ mod drift;
 pub(crate) mod events;
 mod exports;
 mod extract;
+mod forward;
 mod graph;
 mod history;
 mod idempotency;
@@ -104,20 +105,28 @@ pub(crate) fn router(app: App) -> Router {
     let limited = routes
         .method_not_allowed_fallback(screen::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), layers::idempotency))
+        .layer(middleware::from_fn_with_state(app.clone(), forward::forward))
         .layer(middleware::from_fn_with_state(app.clone(), layers::authenticate))
         // Handlers read bodies through `extract`, which has limits of its own.
         .layer(axum::extract::DefaultBodyLimit::disable());
     let metrics = ops::recorder();
-    Router::new()
+    let mut service = Router::new()
         .merge(limited)
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
-        .route("/metrics", get(move || async move { metrics.render() }))
-        .route("/.well-known/jwks.json", get(jwks))
-        .route("/docs/errors/{code}", get(screen::error_page))
-        .layer(middleware::from_fn(layers::measured))
-        .merge(SwaggerUi::new("/api/docs").external_url_unchecked("/api/openapi.json", document()))
-        .fallback(screen::serve)
+        .route("/metrics", get(move || async move { metrics.render() }));
+    if app.platform.roles.gateway {
+        service = service
+            .route("/.well-known/jwks.json", get(jwks))
+            .route("/docs/errors/{code}", get(screen::error_page));
+    }
+    service = service.layer(middleware::from_fn(layers::measured));
+    if app.platform.roles.gateway {
+        service = service
+            .merge(SwaggerUi::new("/api/docs").external_url_unchecked("/api/openapi.json", document()))
+            .fallback(screen::serve);
+    }
+    service
         .layer(middleware::from_fn(layers::security_headers))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(layers::panicked))
@@ -133,9 +142,9 @@ async fn health() -> impl IntoResponse {
 /// It can do its work: the log takes writes, and every projection follows it. Why it cannot is for
 /// the operator, on the command line: this page is open to all.
 async fn ready(State(app): State<App>) -> impl IntoResponse {
-    use autonomos_log::port::EventLog as _;
     use autonomos_projections::runtime::ProjectorStatus;
-    let stopped = app.platform.log.stopped(0).is_some();
+    let log = &app.platform.log;
+    let stopped = (0..log.cells()).any(|cell| log.stopped(cell).is_some());
     let following = match app.platform.projections.status().await {
         Ok(states) => states
             .iter()

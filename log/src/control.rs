@@ -2,12 +2,12 @@
 //! anchors over its history. A log file that lost its tail or was rolled back is consistent in
 //! itself; only a second file can tell. Process managers keep their checkpoints here too.
 
-use crate::{error::LogError, port::Head};
+mod postgres;
+mod sqlite;
+
+use crate::{database::Database, error::LogError, port::Head};
 use autonomos_domain::{envelope::Hash, ids::LogId};
-use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::{path::Path, time::Duration};
-use uuid::Uuid;
+use std::path::Path;
 
 /// Commits per anchor.
 pub const ANCHOR_COMMITS: u64 = 1024;
@@ -40,57 +40,45 @@ pub fn merkle_root(leaves: &[Hash]) -> Hash {
     level.first().copied().unwrap_or_default()
 }
 
-/// The database beside the log.
-#[derive(Debug)]
+/// The database beside the log: a file of its own, or tables that all nodes share. Blocking.
 pub struct ControlStore {
-    connection: Mutex<Connection>,
+    store: Box<dyn Store>,
+}
+
+/// What both databases do.
+trait Store: Send + Sync {
+    fn head(&self, cell: u16) -> Result<Option<(LogId, Head)>, LogError>;
+    fn progress_put(&self, log_id: LogId, cell: u16, head: Head, anchors: &[Anchor]) -> Result<(), LogError>;
+    fn anchors(&self, cell: u16) -> Result<Vec<Anchor>, LogError>;
+    fn anchors_put(&self, anchors: &[Anchor]) -> Result<(), LogError>;
+    fn process_checkpoint(&self, name: &str, cell: u16) -> Result<u64, LogError>;
+    fn process_checkpoint_put(&self, name: &str, cell: u16, sequence: u64) -> Result<(), LogError>;
+}
+
+impl std::fmt::Debug for ControlStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ControlStore").finish_non_exhaustive()
+    }
 }
 
 impl ControlStore {
-    /// Opens or makes it. Blocking.
+    /// Opens or makes the file of an installation of one node.
     pub fn open(path: &Path) -> Result<Self, LogError> {
-        let damaged = |error: rusqlite::Error| LogError::Damaged {
-            place: path.display().to_string(),
-            reason: error.to_string(),
-        };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| LogError::Store(error.to_string()))?;
-        }
-        let connection = Connection::open(path).map_err(damaged)?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(damaged)?;
-        // A checkpoint lost in a power cut only makes a process manager look again.
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL;
-                 PRAGMA synchronous = NORMAL;
-                 CREATE TABLE IF NOT EXISTS heads (
-                     cell INTEGER PRIMARY KEY, log_id BLOB NOT NULL,
-                     sequence INTEGER NOT NULL, running_hash BLOB NOT NULL);
-                 CREATE TABLE IF NOT EXISTS anchors (
-                     cell INTEGER NOT NULL, sequence INTEGER NOT NULL,
-                     merkle_root BLOB NOT NULL, running_hash BLOB NOT NULL,
-                     PRIMARY KEY (cell, sequence)) WITHOUT ROWID;
-                 CREATE TABLE IF NOT EXISTS process_checkpoints (
-                     name TEXT NOT NULL, cell INTEGER NOT NULL, sequence INTEGER NOT NULL,
-                     PRIMARY KEY (name, cell)) WITHOUT ROWID;",
-            )
-            .map_err(damaged)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { store: Box::new(sqlite::SqliteControl::open(path)?) })
+    }
+
+    /// Opens or makes the tables that all nodes of an installation share.
+    pub async fn shared(database: &Database) -> Result<Self, LogError> {
+        Ok(Self { store: Box::new(postgres::PostgresControl::open(database).await?) })
     }
 
     /// The last head written for a cell, and of which log.
     pub fn head(&self, cell: u16) -> Result<Option<(LogId, Head)>, LogError> {
-        let connection = self.connection.lock();
-        let head = connection
-            .query_row("SELECT log_id, sequence, running_hash FROM heads WHERE cell = ?1", [cell], |row| {
-                let head = Head { sequence: row.get(1)?, running_hash: row.get(2)? };
-                Ok((LogId(Uuid::from_bytes(row.get(0)?)), head))
-            })
-            .optional()?;
-        Ok(head)
+        self.store.head(cell)
     }
 
-    /// Writes a cell's head and new anchors in one transaction.
+    /// Writes a cell's head and new anchors in one transaction. A head further back than the one that
+    /// is there stays away: who is behind must not make the others' witness forget.
     pub fn progress_put(
         &self,
         log_id: LogId,
@@ -98,86 +86,43 @@ impl ControlStore {
         head: Head,
         anchors: &[Anchor],
     ) -> Result<(), LogError> {
-        let mut connection = self.connection.lock();
-        let transaction = connection.transaction()?;
-        anchors_insert(&transaction, anchors)?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO heads (cell, log_id, sequence, running_hash) VALUES (?1, ?2, ?3, ?4)",
-            params![cell, log_id.0.as_bytes(), head.sequence, head.running_hash],
-        )?;
-        transaction.commit()?;
-        Ok(())
+        self.store.progress_put(log_id, cell, head, anchors)
     }
 
     /// A cell's anchors, oldest first.
     pub fn anchors(&self, cell: u16) -> Result<Vec<Anchor>, LogError> {
-        let connection = self.connection.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT cell, sequence, merkle_root, running_hash FROM anchors WHERE cell = ?1 ORDER BY sequence",
-        )?;
-        let anchor = |row: &Row<'_>| {
-            Ok(Anchor {
-                cell: row.get(0)?,
-                sequence: row.get(1)?,
-                merkle_root: row.get(2)?,
-                running_hash: row.get(3)?,
-            })
-        };
-        let anchors = statement.query_map([cell], anchor)?.collect::<Result<_, _>>()?;
-        Ok(anchors)
+        self.store.anchors(cell)
     }
 
     /// Forgets nothing, adds anchors: for a log that has a past from before this store was made.
     pub fn anchors_put(&self, anchors: &[Anchor]) -> Result<(), LogError> {
-        let mut connection = self.connection.lock();
-        let transaction = connection.transaction()?;
-        anchors_insert(&transaction, anchors)?;
-        transaction.commit()?;
-        Ok(())
+        self.store.anchors_put(anchors)
     }
 
     /// How far a process manager has come in a cell; 0 before its first commit.
     pub fn process_checkpoint(&self, name: &str, cell: u16) -> Result<u64, LogError> {
-        let connection = self.connection.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT sequence FROM process_checkpoints WHERE name = ?1 AND cell = ?2")?;
-        let sequence = statement.query_row(params![name, cell], |row| row.get(0)).optional()?;
-        Ok(sequence.unwrap_or(0))
+        self.store.process_checkpoint(name, cell)
     }
 
-    /// Moves a process manager's checkpoint.
+    /// Moves a process manager's checkpoint, never back.
     pub fn process_checkpoint_put(&self, name: &str, cell: u16, sequence: u64) -> Result<(), LogError> {
-        let connection = self.connection.lock();
-        let mut statement = connection.prepare_cached(
-            "INSERT OR REPLACE INTO process_checkpoints (name, cell, sequence) VALUES (?1, ?2, ?3)",
-        )?;
-        statement.execute(params![name, cell, sequence])?;
-        Ok(())
+        self.store.process_checkpoint_put(name, cell, sequence)
     }
-}
-
-fn anchors_insert(connection: &Connection, anchors: &[Anchor]) -> Result<(), LogError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO anchors (cell, sequence, merkle_root, running_hash) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for anchor in anchors {
-        statement.execute(params![anchor.cell, anchor.sequence, anchor.merkle_root, anchor.running_hash])?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres_server::Postgres;
+    use std::time::Duration;
+    use uuid::Uuid;
 
-    #[test]
-    fn what_was_put_is_there_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.sqlite");
+    /// What every control store does, whatever it is kept in; `open` opens the same one again.
+    async fn conformance(open: impl AsyncFn() -> ControlStore) {
         let log_id = LogId(Uuid::from_u128(1));
         let head = Head { sequence: 2048, running_hash: [7; 32] };
         let anchor = |sequence| Anchor { cell: 0, sequence, merkle_root: [1; 32], running_hash: [2; 32] };
-        let control = ControlStore::open(&path).unwrap();
+        let control = open().await;
         assert_eq!(control.head(0).unwrap(), None);
         assert_eq!(control.process_checkpoint("sync", 0).unwrap(), 0);
         control.progress_put(log_id, 0, head, &[anchor(2048)]).unwrap();
@@ -185,13 +130,40 @@ mod tests {
         control.process_checkpoint_put("sync", 0, 5).unwrap();
         control.process_checkpoint_put("sync", 0, 9).unwrap();
         drop(control);
-        let control = ControlStore::open(&path).unwrap();
+
+        let control = open().await;
         assert_eq!(control.head(0).unwrap(), Some((log_id, head)));
         assert_eq!(control.head(1).unwrap(), None);
         assert_eq!(control.anchors(0).unwrap(), [anchor(1024), anchor(2048)]);
         assert_eq!(control.process_checkpoint("sync", 0).unwrap(), 9);
         assert_eq!(control.process_checkpoint("sync", 1).unwrap(), 0);
         assert_eq!(control.process_checkpoint("other", 0).unwrap(), 0);
+
+        // One that is behind takes nothing back, and what it adds is kept.
+        let behind = Head { sequence: 1000, running_hash: [6; 32] };
+        control.progress_put(log_id, 0, behind, &[anchor(512)]).unwrap();
+        control.process_checkpoint_put("sync", 0, 8).unwrap();
+        assert_eq!(control.head(0).unwrap(), Some((log_id, head)));
+        assert_eq!(control.process_checkpoint("sync", 0).unwrap(), 9);
+        assert_eq!(control.anchors(0).unwrap(), [anchor(512), anchor(1024), anchor(2048)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_put_in_a_file_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        conformance(async || ControlStore::open(&path).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_put_in_postgres_is_there_for_the_next_node() {
+        let server = Postgres::shared();
+        let url = server.database();
+        conformance(async || {
+            let database = Database::connect(&url, Duration::from_secs(10)).await.unwrap();
+            ControlStore::shared(&database).await.unwrap()
+        })
+        .await;
     }
 
     #[test]

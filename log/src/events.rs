@@ -168,7 +168,7 @@ mod tests {
     fn events_open_as_they_were_sealed_and_nowhere_else() {
         let ring = MemoryKeys::default();
         let tenant = TenantId(Uuid::from_u128(9));
-        let event = TaskEvent::TaskStarted { attempt: 1, worker: "w".to_owned() };
+        let event = TaskEvent::TaskStarted { attempt: 1, worker: "w".to_owned(), term: 0 };
         let aggregate_id = Uuid::from_u128(1);
         for key_id in [0, ring.payload_key(tenant).unwrap()] {
             let mut stored = seal_event(&ring, tenant, aggregate_id, key_id, 4, &event).unwrap();

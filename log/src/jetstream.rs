@@ -17,7 +17,7 @@ use crate::{
     error::{AppendError, LogError},
     integrity::{self, Broken, VerifyReport},
     live,
-    port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit},
+    port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit, cell_of},
     prepare::prepare,
 };
 use async_nats::{ConnectOptions, Event};
@@ -222,13 +222,6 @@ impl Shared {
     }
 }
 
-/// The cell a tenant lives in, in a log of that many.
-pub fn cell_of(tenant: TenantId, cells: u16) -> u16 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&blake3::hash(tenant.0.as_bytes()).as_bytes()[..8]);
-    (u64::from_le_bytes(first) % u64::from(cells.max(1))) as u16
-}
-
 #[async_trait]
 impl live::Source for (Arc<Shared>, Arc<Cell>) {
     fn tail(&self) -> &live::Tail {
@@ -326,11 +319,6 @@ impl JetStreamLog {
             tokio::spawn(follower.run());
         }
         Ok(Arc::new(Self { shared, writers, control }))
-    }
-
-    /// What checks have found since the log was opened. Not empty: writers are stopped.
-    pub fn damage(&self) -> Vec<Broken> {
-        self.shared.cells.iter().flat_map(|cell| cell.damage.lock().clone()).collect()
     }
 
     /// Checks everything: every commit, chain, anchor and archived frame of every cell. Writers of a
@@ -534,6 +522,10 @@ impl EventLog for JetStreamLog {
             return Err(refused(format!("writing is stopped: {reason}")));
         }
         archive::archive(&self.shared, key, keep_last).await
+    }
+
+    fn damage(&self) -> Vec<Broken> {
+        self.shared.cells.iter().flat_map(|cell| cell.damage.lock().clone()).collect()
     }
 
     fn stopped(&self, cell: u16) -> Option<String> {

@@ -1,6 +1,9 @@
 //! The `EventLog` port: what every log adapter must do. The conformance suite is its meaning.
 
-use crate::error::{AppendError, LogError};
+use crate::{
+    error::{AppendError, LogError},
+    integrity::Broken,
+};
 use async_trait::async_trait;
 use autonomos_domain::{
     envelope::{AggregateKey, AggregateType, CommitHeader, Hash, Position, StoredEvent},
@@ -85,12 +88,24 @@ pub enum Delivery {
     CaughtUp(u64),
 }
 
+/// The cell a tenant lives in, in a log of that many.
+pub fn cell_of(tenant: TenantId, cells: u16) -> u16 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&blake3::hash(tenant.0.as_bytes()).as_bytes()[..8]);
+    (u64::from_le_bytes(first) % u64::from(cells.max(1))) as u16
+}
+
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     fn log_id(&self) -> LogId;
 
     /// Number of cells, fixed when the log was made.
     fn cells(&self) -> u16;
+
+    /// The cell a tenant lives in.
+    fn cell_of(&self, tenant: TenantId) -> u16 {
+        cell_of(tenant, self.cells())
+    }
 
     /// Appends one commit atomically and durably: when this returns, it survives a power cut.
     async fn append(&self, commit: NewCommit) -> Result<Appended, AppendError>;
@@ -126,6 +141,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// all but the last. Leaves a receipt, so that the holes are told from loss; `load`, `read` and
     /// `subscribe` go on yielding what was archived. Reservations are refused.
     async fn archive(&self, key: &AggregateKey, keep_last: bool) -> Result<u64, LogError>;
+
+    /// What checks have found since the log was opened. Not empty: writers are stopped.
+    fn damage(&self) -> Vec<Broken>;
 
     /// Why writers of a cell are stopped (the log was found damaged or rolled back), if they are.
     fn stopped(&self, cell: u16) -> Option<String>;

@@ -15,6 +15,9 @@ pub enum SealError {
     Altered { tenant: TenantId, key_id: u64 },
     #[error("the key store failed: {0}")]
     Store(String),
+    /// The database that all nodes share does not answer: worth another try.
+    #[error("the key store can't be reached: {0}")]
+    Unreachable(String),
 }
 
 impl SealError {
@@ -24,6 +27,7 @@ impl SealError {
             Self::Missing { .. } => "AOS-0121",
             Self::Altered { .. } => "AOS-0122",
             Self::Store(_) => "AOS-0123",
+            Self::Unreachable(_) => "AOS-0127",
         }
     }
 }

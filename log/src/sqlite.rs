@@ -227,11 +227,6 @@ impl SqliteLog {
         &self.folder
     }
 
-    /// What checks have found since the log was opened. Not empty: writers are stopped.
-    pub fn damage(&self) -> Vec<Broken> {
-        self.shared.damage.lock().clone()
-    }
-
     /// Checks everything: pages, indexes, every commit, chain, anchor and archived frame. Writers are
     /// stopped if something is found.
     pub async fn verify(&self) -> Result<VerifyReport, LogError> {
@@ -358,6 +353,10 @@ impl EventLog for SqliteLog {
     async fn archive(&self, key: &AggregateKey, keep_last: bool) -> Result<u64, LogError> {
         let sender = self.sender.as_ref().ok_or(LogError::Closed)?;
         archive::archive(&self.shared, sender, *key, keep_last).await
+    }
+
+    fn damage(&self) -> Vec<Broken> {
+        self.shared.damage.lock().clone()
     }
 
     fn stopped(&self, _cell: u16) -> Option<String> {

@@ -35,6 +35,7 @@ fn every_code_has_its_page() {
         SealError::Missing { tenant, key_id: 1 }.code(),
         SealError::Altered { tenant, key_id: 1 }.code(),
         SealError::Store(text()).code(),
+        SealError::Unreachable(text()).code(),
         EventError::Payload { event_type: text(), reason: text() }.code(),
         EventError::NoEvent { index: 1 }.code(),
         EventError::NoBody { event_type: text() }.code(),

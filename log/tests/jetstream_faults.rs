@@ -12,9 +12,9 @@ use autonomos_log::{
     control::{ANCHOR_COMMITS, ControlStore},
     error::{AppendError, LogError},
     integrity::{Broken, BrokenKind},
-    jetstream::{Credentials, JetStreamLog, Options, cell_of},
+    jetstream::{Credentials, JetStreamLog, Options},
     nats_server::Nats,
-    port::{Appended, EventLog, Filter, NewCommit, ReadLimit},
+    port::{Appended, EventLog, Filter, NewCommit, ReadLimit, cell_of},
 };
 use serde_json::{Value, json};
 use std::{

@@ -48,6 +48,8 @@ pub enum ProjectionError {
     AlreadyRebuilding { projector: String },
     #[error("the projections are stopped")]
     Stopped,
+    #[error("projector `{projector}` is kept by another node")]
+    Elsewhere { projector: String },
     #[error("the generation that is read or written was replaced by another node")]
     GenerationGone,
     #[error("the read models' database cannot hold a value: {0}")]
@@ -80,6 +82,7 @@ impl ProjectionError {
             Self::NotParked { .. } => "AOS-0417",
             Self::AlreadyRebuilding { .. } => "AOS-0418",
             Self::Stopped => "AOS-0419",
+            Self::Elsewhere { .. } => "AOS-0442",
             Self::GenerationGone => "AOS-0420",
             Self::Unstorable(_) => "AOS-0440",
             Self::Address => "AOS-0441",

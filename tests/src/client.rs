@@ -3,7 +3,16 @@
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// How often a client of several nodes asks again, at the next one: what a load balancer's clients do.
+const TRIES: usize = 400;
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -34,16 +43,50 @@ pub struct Client {
     pub http: reqwest::Client,
     pub url: String,
     pub token: Option<String>,
+    /// Of several nodes, each request goes to the next; one that is not answered goes to another.
+    pub nodes: Option<Arc<Nodes>>,
+}
+
+/// Where a client's requests go in turn.
+pub struct Nodes {
+    urls: Vec<String>,
+    next: AtomicUsize,
+}
+
+impl Nodes {
+    fn next(&self) -> &str {
+        &self.urls[self.next.fetch_add(1, Ordering::Relaxed) % self.urls.len()]
+    }
 }
 
 impl Client {
     pub fn new(url: &str) -> Self {
-        Self { http: reqwest::Client::new(), url: url.to_owned(), token: None }
+        Self { http: reqwest::Client::new(), url: url.to_owned(), token: None, nodes: None }
+    }
+
+    /// A client that spreads its requests over nodes, and keeps the token it has.
+    #[must_use]
+    pub fn spread(mut self, urls: &[&str]) -> Self {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        self.nodes = Some(Arc::new(Nodes { urls, next: AtomicUsize::new(0) }));
+        self
+    }
+
+    /// The same caller at one node.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self { token: self.token.clone(), ..Self::new(url) }
     }
 
     /// Registers an organisation and signs in as its owner.
     pub async fn registered(url: &str, organization: &str, email: &str) -> Self {
-        let mut client = Self::new(url);
+        Self::new(url).register(organization, email).await
+    }
+
+    /// The same, as this client.
+    #[must_use]
+    pub async fn register(self, organization: &str, email: &str) -> Self {
+        let mut client = self;
         let body =
             json!({ "organization": organization, "email": email, "password": "correct-horse-battery" });
         let answer = client.post("/auth/register", body).await.expect(201);
@@ -52,11 +95,9 @@ impl Client {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = if path.starts_with("/api/") || path.starts_with("/.well") || path.starts_with("/health") {
-            format!("{}{path}", self.url)
-        } else {
-            format!("{}/api/v1{path}", self.url)
-        };
+        let base = self.nodes.as_ref().map_or(self.url.as_str(), |nodes| nodes.next());
+        let whole = ["/api/", "/.well", "/health", "/readyz"].iter().any(|start| path.starts_with(start));
+        let url = if whole { format!("{base}{path}") } else { format!("{base}/api/v1{path}") };
         let request = self.http.request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -64,8 +105,33 @@ impl Client {
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Answer {
-        read(request.send().await.expect("the server answers")).await
+    /// Asks, at one node; of several, until one answers. A write carries a key, so that asking again
+    /// does not do it twice.
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let ready = |body: &Option<Value>| {
+            let request = self.request(method.clone(), path);
+            match body {
+                Some(body) => request.json(body),
+                None => request,
+            }
+        };
+        if self.nodes.is_none() {
+            return read(ready(&body).send().await.expect("the server answers")).await;
+        }
+        let key = uuid::Uuid::new_v4().to_string();
+        let mut last = None;
+        for _ in 0..TRIES {
+            let mut request = ready(&body);
+            if method != Method::GET {
+                request = request.header("idempotency-key", &key);
+            }
+            match self.try_send(request).await {
+                Some(answer) if answer.status != 503 => return answer,
+                answer => last = answer,
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no node answers `{method} {path}`: {last:?}");
     }
 
     /// An answer, or none when the connection broke.
@@ -77,19 +143,19 @@ impl Client {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path)).await
+        self.ask(Method::GET, path, None).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(self.request(Method::POST, path).json(&body)).await
+        self.ask(Method::POST, path, Some(body)).await
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {
-        self.send(self.request(Method::PUT, path).json(&body)).await
+        self.ask(Method::PUT, path, Some(body)).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(Method::DELETE, path)).await
+        self.ask(Method::DELETE, path, None).await
     }
 
     /// A file connection to a path.
@@ -154,27 +220,51 @@ impl Client {
         .await;
     }
 
-    /// Reads the event stream from a position until one satisfies `done`; that one.
+    /// Reads the event stream from a position until one satisfies `done`; that one. Of several nodes,
+    /// another one goes on where a stream broke.
     pub async fn events_until(&self, from: &str, mut done: impl FnMut(&Value) -> bool) -> Value {
+        let limit = tokio::time::Instant::now() + Duration::from_mins(3);
+        let mut from = from.to_owned();
+        loop {
+            if let Some(found) = self.events_read(&mut from, &mut done, limit).await {
+                return found;
+            }
+            assert!(self.nodes.is_some(), "the stream goes on");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// One stream's events; none if it broke, and then `from` is where it did.
+    async fn events_read(
+        &self,
+        from: &mut String,
+        done: &mut impl FnMut(&Value) -> bool,
+        limit: tokio::time::Instant,
+    ) -> Option<Value> {
         let path =
             if from.is_empty() { "/events/stream".to_owned() } else { format!("/events/stream?from={from}") };
-        let response = self.request(Method::GET, &path).send().await.expect("the event stream opens");
+        let response = match self.request(Method::GET, &path).send().await {
+            Ok(response) if response.status() == 503 && self.nodes.is_some() => return None,
+            Ok(response) => response,
+            Err(error) => {
+                assert!(self.nodes.is_some(), "the event stream opens: {error}");
+                return None;
+            }
+        };
         assert_eq!(response.status(), 200);
         let mut body = response.bytes_stream();
         let mut text = String::new();
-        let limit = tokio::time::Instant::now() + Duration::from_mins(3);
         loop {
             let chunk = tokio::time::timeout_at(limit, body.next()).await.expect("the event comes");
-            text.push_str(&String::from_utf8_lossy(
-                &chunk.expect("the stream goes on").expect("it is readable"),
-            ));
+            text.push_str(&String::from_utf8_lossy(&chunk?.ok()?));
             while let Some(end) = text.find("\n\n") {
                 let frame: String = text.drain(..end + 2).collect();
                 let data: String = frame.lines().filter_map(|line| line.strip_prefix("data:")).collect();
-                if let Ok(event) = serde_json::from_str::<Value>(data.trim())
-                    && done(&event)
-                {
-                    return event;
+                if let Ok(event) = serde_json::from_str::<Value>(data.trim()) {
+                    event["position"].as_str().unwrap_or_default().clone_into(from);
+                    if done(&event) {
+                        return Some(event);
+                    }
                 }
             }
         }

@@ -3,5 +3,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
+pub mod journey;
 pub mod schemas;
 pub mod server;

@@ -113,6 +113,21 @@ impl Server {
         self.data_dir.clone()
     }
 
+    /// Makes it stand still, as a machine does that swaps or is moved.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the server runs");
+    }
+
     /// Asks it to stop and waits until it has.
     pub fn stop(mut self) -> PathBuf {
         if let Some(mut child) = self.child.take() {
@@ -138,7 +153,12 @@ impl Drop for Server {
 
 /// Runs the binary to its end: status code, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(binary()).args(arguments).output().expect("the binary runs");
+    run_in(arguments, Vec::new())
+}
+
+/// The same, with settings.
+pub fn run_in(arguments: &[&str], environment: Vec<(String, String)>) -> (i32, String, String) {
+    let output = Command::new(binary()).args(arguments).envs(environment).output().expect("the binary runs");
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -59,7 +59,7 @@ pub(super) async fn lose_worker(shared: Arc<Shared>, key: TaskKey) -> AttemptEnd
             return AttemptEnd::NotStarted;
         }
     };
-    let command = TaskCommand::LoseWorker { now: shared.commands.clock().now() };
+    let command = shared.in_term(TaskCommand::LoseWorker { now: shared.commands.clock().now() });
     match insist(&shared, &context(key, version, "lost"), key, command).await {
         Ok(()) | Err(CommandError::Refused(_)) => AttemptEnd::Recorded,
         Err(_) => AttemptEnd::NotStarted,
@@ -68,14 +68,14 @@ pub(super) async fn lose_worker(shared: Arc<Shared>, key: TaskKey) -> AttemptEnd
 
 async fn start(shared: &Shared, key: TaskKey) -> Result<Option<(Arc<Task>, u64)>, CommandError> {
     let before = shared.commands.load::<Task>(key.tenant, key.id.0).await?.version;
-    let command = TaskCommand::StartTask { worker: shared.options.worker.clone() };
+    let command = shared.in_term(TaskCommand::StartTask { worker: shared.options.worker.clone() });
     match shared.commands.execute::<Task>(&context(key, before, "start"), key.id.0, command).await {
         Ok(_) => {}
         Err(CommandError::Refused(_)) => {
             let state = shared.commands.load::<Task>(key.tenant, key.id.0).await?.state;
-            if state.status == TaskStatus::Running {
+            if state.status == TaskStatus::Running && state.term <= shared.term {
                 // An earlier start that seemed to fail had been appended.
-                let lost = TaskCommand::LoseWorker { now: shared.commands.clock().now() };
+                let lost = shared.in_term(TaskCommand::LoseWorker { now: shared.commands.clock().now() });
                 shared.commands.execute::<Task>(&context(key, before, "lost"), key.id.0, lost).await?;
             }
             return Ok(None);
@@ -153,7 +153,7 @@ async fn handle(
 async fn report_progress(shared: &Shared, key: TaskKey, version: u64, report: Report) {
     let step = format!("progress-{}-{:?}", report.done, report.total);
     let Report { done, total, note } = report;
-    let command = TaskCommand::ReportProgress { done, total, note };
+    let command = shared.in_term(TaskCommand::ReportProgress { done, total, note });
     // Progress is for people who watch: one lost report matters to nobody.
     if let Err(error) =
         shared.commands.execute::<Task>(&context(key, version, &step), key.id.0, command).await
@@ -181,6 +181,7 @@ async fn record(shared: &Shared, key: TaskKey, version: u64, finish: Finish) {
         Finish::Overran => TaskCommand::ConfirmCancel,
         Finish::ShuttingDown => TaskCommand::LoseWorker { now },
     };
+    let command = shared.in_term(command);
     let refused = match insist(shared, &context(key, version, "end"), key, command).await {
         Err(CommandError::Refused(refused)) => refused,
         Ok(()) => return,
@@ -190,8 +191,9 @@ async fn record(shared: &Shared, key: TaskKey, version: u64, finish: Finish) {
         }
     };
     // Such as a result that is too large: the task has an end all the same.
-    let command =
-        fail(TaskFailure { code: refused.code().to_owned(), message: refused.to_string(), retryable: false });
+    let failure =
+        TaskFailure { code: refused.code().to_owned(), message: refused.to_string(), retryable: false };
+    let command = shared.in_term(fail(failure));
     if let Err(error) = insist(shared, &context(key, version, "refused"), key, command).await {
         tracing::warn!(task = %key.id, %error, "the end of a task's attempt was refused");
     }

@@ -16,8 +16,9 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     error::LogError,
-    events::open_event,
+    events::{EventError, open_event},
     port::{Delivery, Filter, StoredCommit},
+    seal::SealError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -61,7 +62,9 @@ enum Done {
 
 pub(super) struct Runner {
     shared: Arc<Shared>,
-    table: Table,
+    table: Box<dyn Table>,
+    /// The cells whose tasks run here.
+    cells: Vec<u16>,
     open: HashMap<TaskKey, Row>,
     ready: HashMap<TenantId, BTreeSet<Turn>>,
     rotation: VecDeque<TenantId>,
@@ -73,18 +76,26 @@ pub(super) struct Runner {
     /// Sequence up to which each cell was read, and written down.
     seen: Vec<u64>,
     written: Vec<u64>,
+    /// Changes the table would not take, by cell: they go with the next ones.
+    unwritten: Vec<Vec<(TaskKey, Option<Row>)>>,
     /// Cells whose history as of the start is not read yet, with its end.
     behind: HashMap<u16, u64>,
 }
 
 impl Runner {
-    pub(super) fn new(shared: Arc<Shared>, table: Table) -> Result<Self, CommandError> {
-        let cells = shared.commands.log().cells();
-        let seen = (0..cells).map(|cell| table.checkpoint(cell)).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        table: Box<dyn Table>,
+        cells: Vec<u16>,
+    ) -> Result<Self, CommandError> {
+        let all = shared.commands.log().cells();
+        let checkpoint = |cell| if cells.contains(&cell) { table.checkpoint(cell) } else { Ok(0) };
+        let seen = (0..all).map(checkpoint).collect::<Result<Vec<_>, _>>()?;
         let open = table.rows()?.into_iter().collect();
         Ok(Self {
             shared,
             table,
+            cells,
             open,
             ready: HashMap::new(),
             rotation: VecDeque::new(),
@@ -94,6 +105,7 @@ impl Runner {
             aside: HashMap::new(),
             work: JoinSet::new(),
             written: seen.clone(),
+            unwritten: vec![Vec::new(); seen.len()],
             seen,
             behind: HashMap::new(),
         })
@@ -102,7 +114,7 @@ impl Runner {
     pub(super) async fn run(mut self) {
         let (sender, mut deliveries) = mpsc::channel(FOLLOW_BUFFER);
         let mut followers = Vec::new();
-        for cell in 0..self.shared.commands.log().cells() {
+        for cell in self.cells.clone() {
             let after = self.seen[usize::from(cell)];
             match self.shared.commands.log().head(cell).await {
                 Ok(head) if head.sequence > after => {
@@ -139,8 +151,8 @@ impl Runner {
         }
         // Attempts see the stop themselves; what is not written down by then, the next start finds.
         let _ = timeout(SHUTDOWN, async { while self.work.join_next().await.is_some() {} }).await;
-        for cell in 0..self.seen.len() {
-            self.write(cell as u16, &[]);
+        for cell in self.cells.clone() {
+            self.write(cell, &[]);
         }
     }
 
@@ -196,8 +208,13 @@ impl Runner {
 
     fn write(&mut self, cell: u16, changes: &[(TaskKey, Option<Row>)]) {
         let sequence = self.seen[usize::from(cell)];
-        match self.table.write(cell, sequence, changes) {
-            Ok(()) => self.written[usize::from(cell)] = sequence,
+        let unwritten = &mut self.unwritten[usize::from(cell)];
+        unwritten.extend_from_slice(changes);
+        match self.table.write(cell, sequence, unwritten) {
+            Ok(()) => {
+                unwritten.clear();
+                self.written[usize::from(cell)] = sequence;
+            }
             // The log is read again from the last checkpoint at the next start: nothing is lost.
             Err(error) => tracing::error!(%error, "the table of open tasks cannot be written"),
         }
@@ -223,9 +240,12 @@ impl Runner {
                     let sequence = commit.position.sequence;
                     row = Some(Row { stage: Stage::Waiting, run_at, priority, sequence });
                 }
-                TaskEvent::TaskStarted { .. } => {
+                TaskEvent::TaskStarted { term, .. } => {
                     if let Some(running) = self.running.get_mut(&key) {
                         running.start_seen = true;
+                    } else if term < self.shared.term && self.behind.is_empty() {
+                        // By a worker that does not know yet that it was replaced.
+                        self.recover(key);
                     }
                     row = row.map(|row| Row { stage: Stage::Running, ..row });
                 }
@@ -398,6 +418,8 @@ impl Runner {
                     self.open.remove(&key);
                     if let Err(error) = self.table.remove(key) {
                         tracing::error!(%error, "the table of open tasks cannot be written");
+                        let cell = self.shared.commands.log().cell_of(key.tenant);
+                        self.unwritten[usize::from(cell)].push((key, None));
                     }
                 }
             }
@@ -458,6 +480,12 @@ async fn follow(shared: Arc<Shared>, cell: u16, mut after: u64, sender: mpsc::Se
                     break;
                 }
             };
+            if let Delivery::Commit(commit) = &delivery
+                && let Err(error) = readable(&shared, commit)
+            {
+                tracing::warn!(%error, cell, "the keys of tasks cannot be reached, trying again");
+                break;
+            }
             after = match &delivery {
                 Delivery::Commit(commit) => commit.position.sequence,
                 Delivery::CaughtUp(sequence) => after.max(*sequence),
@@ -468,4 +496,15 @@ async fn follow(shared: Arc<Shared>, cell: u16, mut after: u64, sender: mpsc::Se
         }
         sleep(LONGEST_SLEEP).await;
     }
+}
+
+/// An error while a commit's key can't be had: it would be taken for a commit that can't be read.
+fn readable(shared: &Shared, commit: &StoredCommit) -> Result<(), SealError> {
+    for index in 0..commit.events.len() {
+        match open_event::<TaskEvent>(&**shared.commands.ring(), commit, index) {
+            Err(EventError::Seal(error @ SealError::Unreachable(_))) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

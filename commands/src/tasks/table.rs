@@ -1,11 +1,14 @@
 //! The table of open tasks: ids and times alone, for what a task is about is sealed in the log.
 
+mod postgres;
+mod sqlite;
+
+pub(super) use postgres::PostgresTable;
+pub(super) use sqlite::SqliteTable;
+
 use crate::error::CommandError;
-use autonomos_domain::ids::{LogId, TaskId, TenantId};
+use autonomos_domain::ids::{TaskId, TenantId};
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, params};
-use std::{path::Path, time::Duration};
-use uuid::Uuid;
 
 /// Which task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,139 +55,34 @@ pub(super) struct Row {
     pub(super) sequence: u64,
 }
 
-pub(super) struct Table {
-    connection: Connection,
-}
+/// Where open tasks are kept. Blocking.
+pub(super) trait Table: Send {
+    /// As far as the cell's tasks were seen.
+    fn checkpoint(&self, cell: u16) -> Result<u64, CommandError>;
 
-impl Table {
-    /// Opens or makes the table. One of another log is emptied: its checkpoint means nothing here.
-    pub(super) fn open(path: &Path, log_id: LogId) -> Result<Self, CommandError> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| CommandError::TaskTable(error.to_string()))?;
-        }
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        // A transaction lost in a power cut only makes the log be read again from further back.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = NORMAL;
-             CREATE TABLE IF NOT EXISTS meta (log_id BLOB NOT NULL);
-             CREATE TABLE IF NOT EXISTS checkpoints (
-                 cell INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
-             CREATE TABLE IF NOT EXISTS open_tasks (
-                 tenant BLOB NOT NULL, task_id BLOB NOT NULL,
-                 stage INTEGER NOT NULL, run_at INTEGER, priority INTEGER NOT NULL,
-                 sequence INTEGER NOT NULL,
-                 PRIMARY KEY (tenant, task_id)) WITHOUT ROWID;",
-        )?;
-        let same_log: bool = connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM meta WHERE log_id = ?1)",
-            [log_id.0.as_bytes()],
-            |row| row.get(0),
-        )?;
-        if !same_log {
-            connection.execute_batch(&format!(
-                "BEGIN; DELETE FROM open_tasks; DELETE FROM checkpoints; DELETE FROM meta;
-                 INSERT INTO meta VALUES (x'{}'); COMMIT;",
-                hex::encode(log_id.0.as_bytes())
-            ))?;
-        }
-        Ok(Self { connection })
-    }
-
-    pub(super) fn checkpoint(&self, cell: u16) -> Result<u64, CommandError> {
-        let mut query = self.connection.prepare_cached("SELECT sequence FROM checkpoints WHERE cell = ?1")?;
-        let mut rows = query.query([cell])?;
-        Ok(match rows.next()? {
-            Some(row) => row.get(0)?,
-            None => 0,
-        })
-    }
-
-    pub(super) fn rows(&self) -> Result<Vec<(TaskKey, Row)>, CommandError> {
-        let mut query = self
-            .connection
-            .prepare("SELECT tenant, task_id, stage, run_at, priority, sequence FROM open_tasks")?;
-        let rows = query.query_map([], |row| {
-            let key = TaskKey {
-                tenant: TenantId(Uuid::from_bytes(row.get(0)?)),
-                id: TaskId(Uuid::from_bytes(row.get(1)?)),
-            };
-            let run_at: Option<i64> = row.get(3)?;
-            Ok((
-                key,
-                Row {
-                    stage: Stage::from_number(row.get(2)?),
-                    run_at: run_at.and_then(DateTime::from_timestamp_micros),
-                    priority: row.get(4)?,
-                    sequence: row.get(5)?,
-                },
-            ))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
+    fn rows(&self) -> Result<Vec<(TaskKey, Row)>, CommandError>;
 
     /// Writes what a commit changed, and that it was seen, in one transaction.
-    pub(super) fn write(
+    fn write(
         &mut self,
         cell: u16,
         sequence: u64,
         changes: &[(TaskKey, Option<Row>)],
-    ) -> Result<(), CommandError> {
-        let transaction = self.connection.transaction()?;
-        for (key, row) in changes {
-            match row {
-                Some(row) => transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO open_tasks
-                         (tenant, task_id, stage, run_at, priority, sequence) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![
-                        key.tenant.0.as_bytes(),
-                        key.id.0.as_bytes(),
-                        row.stage.number(),
-                        row.run_at.map(|at| at.timestamp_micros()),
-                        row.priority,
-                        row.sequence,
-                    ])?,
-                None => transaction
-                    .prepare_cached("DELETE FROM open_tasks WHERE tenant = ?1 AND task_id = ?2")?
-                    .execute(params![key.tenant.0.as_bytes(), key.id.0.as_bytes()])?,
-            };
-        }
-        transaction
-            .prepare_cached(
-                "INSERT INTO checkpoints (cell, sequence) VALUES (?1, ?2)
-                 ON CONFLICT (cell) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
-            )?
-            .execute(params![cell, sequence])?;
-        transaction.commit()?;
-        Ok(())
-    }
+    ) -> Result<(), CommandError>;
 
     /// Removes a row whose end was dealt with.
-    pub(super) fn remove(&self, key: TaskKey) -> Result<(), CommandError> {
-        self.connection
-            .prepare_cached("DELETE FROM open_tasks WHERE tenant = ?1 AND task_id = ?2")?
-            .execute(params![key.tenant.0.as_bytes(), key.id.0.as_bytes()])?;
-        Ok(())
-    }
-}
-
-impl From<rusqlite::Error> for CommandError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::TaskTable(error.to_string())
-    }
+    fn remove(&mut self, key: TaskKey) -> Result<(), CommandError>;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use autonomos_domain::ids::LogId;
+    use autonomos_log::{database::Database, lease::Leases, postgres_server::Postgres};
+    use std::time::Duration;
 
-    #[test]
-    fn rows_and_checkpoint_survive_and_another_log_starts_afresh() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tasks.sqlite");
+    /// What every table does, whatever it is kept in; `open` opens the same one again.
+    async fn conformance(open: impl AsyncFn(LogId) -> Box<dyn Table>) {
         let log_id = LogId::random();
         let key = TaskKey { tenant: TenantId::random(), id: TaskId::random() };
         let row = Row {
@@ -193,17 +91,70 @@ mod tests {
             priority: -3,
             sequence: 7,
         };
-        {
-            let mut table = Table::open(&path, log_id).unwrap();
-            table.write(0, 9, &[(key, Some(row))]).unwrap();
-            table.write(0, 8, &[]).unwrap();
-        }
-        let mut table = Table::open(&path, log_id).unwrap();
+        let mut table = open(log_id).await;
+        assert_eq!(table.checkpoint(0).unwrap(), 0);
+        table.write(0, 9, &[(key, Some(row))]).unwrap();
+        table.write(0, 8, &[]).unwrap();
+        drop(table);
+
+        let mut table = open(log_id).await;
         assert_eq!(table.checkpoint(0).unwrap(), 9);
         assert_eq!(table.rows().unwrap(), [(key, row)]);
-        table.write(0, 10, &[(key, None)]).unwrap();
+        let ending = Row { stage: Stage::Ending, run_at: None, ..row };
+        table.write(0, 10, &[(key, Some(ending))]).unwrap();
+        assert_eq!(table.rows().unwrap(), [(key, ending)]);
+        table.remove(key).unwrap();
         assert!(table.rows().unwrap().is_empty());
+        table.write(0, 11, &[(key, Some(row))]).unwrap();
+        table.write(0, 12, &[(key, None)]).unwrap();
+        assert!(table.rows().unwrap().is_empty());
+        table.write(0, 13, &[(key, Some(row))]).unwrap();
         drop(table);
-        assert_eq!(Table::open(&path, LogId::random()).unwrap().checkpoint(0).unwrap(), 0);
+
+        let other = open(LogId::random()).await;
+        assert_eq!(other.checkpoint(0).unwrap(), 0, "another log starts afresh");
+        assert!(other.rows().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn open_tasks_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasks.sqlite");
+        conformance(async |log_id| Box::new(SqliteTable::open(&path, log_id).unwrap()) as _).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn open_tasks_in_postgres() {
+        let server = Postgres::shared();
+        let database = Database::connect(&server.database(), Duration::from_secs(10)).await.unwrap();
+        let leases = Leases::open(&database, "node", "").await.unwrap();
+        let lease = leases.acquire("tasks/0").await;
+        let open = async |log_id| {
+            Box::new(PostgresTable::open(&database, log_id, 0, lease.fence()).await.unwrap())
+                as Box<dyn Table>
+        };
+        conformance(open).await;
+    }
+
+    /// The one that was paused while another took over writes nothing when it wakes up.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_lost_the_lease_writes_nothing() {
+        let server = Postgres::shared();
+        let database = Database::connect(&server.database(), Duration::from_secs(10)).await.unwrap();
+        let leases = Leases::open(&database, "node", "").await.unwrap();
+        let log_id = LogId::random();
+        let lease = leases.acquire("tasks/0").await;
+        let mut paused = PostgresTable::open(&database, log_id, 0, lease.fence()).await.unwrap();
+        paused.write(0, 5, &[]).unwrap();
+        lease.release().await;
+        let taken = leases.acquire("tasks/0").await;
+        let mut table = PostgresTable::open(&database, log_id, 0, taken.fence()).await.unwrap();
+        let key = TaskKey { tenant: TenantId::random(), id: TaskId::random() };
+        let row = Row { stage: Stage::Waiting, run_at: None, priority: 0, sequence: 6 };
+        assert!(paused.write(0, 9, &[(key, Some(row))]).is_err());
+        assert_eq!(table.checkpoint(0).unwrap(), 5);
+        table.write(0, 6, &[(key, Some(row))]).unwrap();
+        assert!(paused.remove(key).is_err());
+        assert_eq!(table.rows().unwrap(), [(key, row)]);
     }
 }

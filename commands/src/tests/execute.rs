@@ -15,6 +15,7 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     error::{AppendError, LogError},
+    integrity::Broken,
     port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit},
 };
 use bytes::Bytes;
@@ -201,6 +202,9 @@ impl EventLog for FlakyLog {
     async fn archive(&self, key: &AggregateKey, keep_last: bool) -> Result<u64, LogError> {
         self.inner.archive(key, keep_last).await
     }
+    fn damage(&self) -> Vec<Broken> {
+        self.inner.damage()
+    }
     fn stopped(&self, cell: u16) -> Option<String> {
         self.inner.stopped(cell)
     }
@@ -344,4 +348,24 @@ impl World {
         use autonomos_log::seal::KeyRing;
         self.keys.batch_keys(tenant, 1).unwrap()[0]
     }
+}
+
+/// What another node appended is not answered from memory any more once it was seen in the log.
+#[tokio::test]
+async fn what_another_node_changed_is_noticed() {
+    let world = World::new();
+    let tenant = world.tenant().await;
+    let other = world.other_node();
+    let _watch = other.watch().await.unwrap();
+    let name = async |commands: &Commands| {
+        commands.load::<Tenant>(tenant, tenant.0).await.unwrap().state.name.clone()
+    };
+    assert_eq!(name(&other).await, "Meyer AG");
+    world.commands.execute::<Tenant>(&context(tenant), tenant.0, rename("Schulz AG")).await.unwrap();
+    let noticed = async {
+        while name(&other).await != "Schulz AG" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), noticed).await.expect("it is noticed");
 }

@@ -2,17 +2,23 @@ use super::{World, context};
 use crate::{
     clock::Clock,
     error::CommandError,
-    tasks::{EndedTask, NewTask, TaskFailure, TaskHandle, TaskHandler, TaskOptions, TaskRun, TaskService},
+    execute::Commands,
+    tasks::{
+        EndedTask, Hosting, NewTask, TaskFailure, TaskHandle, TaskHandler, TaskOptions, TaskRun, TaskService,
+    },
 };
 use async_trait::async_trait;
 use autonomos_domain::{
-    aggregates::task::{Task, TaskEvent, TaskStatus},
+    aggregates::task::{Task, TaskCommand, TaskEvent, TaskStatus},
     envelope::{AggregateKey, AggregateType},
     ids::{TaskId, TenantId},
 };
 use autonomos_log::{
+    database::Database,
     events::open_event,
+    lease::Leases,
     port::{Delivery, EventLog, Filter},
+    postgres_server::Postgres,
 };
 use chrono::{DateTime, TimeDelta};
 use futures::StreamExt;
@@ -128,6 +134,20 @@ fn start_with(world: &World, concurrency: usize) -> Node {
         .register("work", Arc::clone(&worker) as _)
         .start()
         .unwrap();
+    Node { worker, tasks, started }
+}
+
+/// One of several nodes on the same log: with a cache and leases of its own.
+async fn start_shared(commands: Commands, url: &str, name: &str) -> Node {
+    let worker = Arc::new(Worker::default());
+    let (sender, started) = mpsc::unbounded_channel();
+    *worker.started.lock() = Some(sender);
+    let database = Database::connect(url, Duration::from_secs(10)).await.unwrap();
+    let leases = Leases::open(&database, name, "").await.unwrap();
+    let leases = leases.with_times(Duration::from_millis(500), Duration::from_millis(50));
+    let options = TaskOptions { hosting: Hosting::Shared { database, leases }, ..TaskOptions::default() };
+    let tasks =
+        TaskService::new(options, commands).register("work", Arc::clone(&worker) as _).start().unwrap();
     Node { worker, tasks, started }
 }
 
@@ -385,4 +405,37 @@ async fn a_busy_tenant_does_not_keep_others_waiting() {
     assert!(place(other) <= 2, "the quiet tenant came at {}", place(other));
     assert!(place(urgent) <= 2, "the urgent task came at {}", place(urgent));
     node.tasks.shutdown().await;
+}
+
+/// The node that holds the lease runs a task; when it dies, the next one begins it again, and what
+/// the first still wants to say of it is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_run_by_one_node_and_taken_over_when_it_dies() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let world = World::new();
+    let tenant = world.tenant().await;
+    let mut first = start_shared(world.commands.clone(), &url, "one").await;
+    let id = first.queue(tenant, json!({ "do": "wait" })).await;
+    assert_eq!(first.begun().await, id);
+
+    let others = world.other_node();
+    let _watch = others.watch().await.unwrap();
+    let mut second = start_shared(others.clone(), &url, "two").await;
+    let quick = second.queue(tenant, json!({})).await;
+    succeeded(&world, tenant, quick).await;
+    assert!(second.worker.runs.lock().is_empty(), "a node without the lease runs nothing");
+
+    first.tasks.kill().await;
+    assert_eq!(second.begun().await, id);
+    let late = TaskCommand::SucceedTask { result: json!("from the dead") };
+    let late = TaskCommand::InTerm { term: 1, command: Box::new(late) };
+    let refused = world.commands.execute::<Task>(&context(tenant), id.0, late).await.unwrap_err();
+    assert_eq!(refused.kind(), crate::error::Kind::Conflict, "{refused}");
+    second.worker.gate.0.add_permits(1);
+    let done = succeeded(&world, tenant, id).await;
+    assert_eq!(done, TaskEvent::TaskSucceeded { result: json!("waited") });
+    let attempts: Vec<_> = second.worker.runs.lock().iter().map(|(.., attempt)| *attempt).collect();
+    assert_eq!(attempts, [2]);
+    second.tasks.shutdown().await;
 }

@@ -95,7 +95,7 @@ async fn what_a_crash_left_is_swept_up() {
     let folder = uploads.upload_path(tenant, upload.id).parent().unwrap().to_owned();
     std::fs::write(folder.join("0123.partial"), b"half").unwrap();
     std::fs::write(folder.join(uuid::Uuid::new_v4().to_string()), b"whole, but unknown").unwrap();
-    assert_eq!(uploads.sweep().await.unwrap(), 2);
+    assert_eq!(uploads.sweep(std::time::Duration::ZERO).await.unwrap(), 2);
     assert!(uploads.upload_find(tenant, upload.id).await.unwrap().path.exists());
     assert_eq!(files(&world), 1);
 }

@@ -70,15 +70,43 @@ domain_event!(SyncEvent {
 
 #[derive(Debug, Clone)]
 pub enum SyncCommand {
-    RequestSync { connection_id: ConnectionId, task_id: TaskId },
-    StartSync { attempt: u32, streams: Vec<String> },
-    StartStream { stream: String },
-    ReportProgress { stream: String, progress: StreamProgress, total_rows: Option<u64> },
-    CompleteStream { stream: String, progress: StreamProgress },
-    FailStream { stream: String, code: String, message: String },
+    RequestSync {
+        connection_id: ConnectionId,
+        task_id: TaskId,
+    },
+    StartSync {
+        attempt: u32,
+        streams: Vec<String>,
+    },
+    StartStream {
+        stream: String,
+    },
+    ReportProgress {
+        stream: String,
+        progress: StreamProgress,
+        total_rows: Option<u64>,
+    },
+    CompleteStream {
+        stream: String,
+        progress: StreamProgress,
+    },
+    FailStream {
+        stream: String,
+        code: String,
+        message: String,
+    },
     SucceedSync,
-    FailSync { code: String, message: String },
+    FailSync {
+        code: String,
+        message: String,
+    },
     CancelSync,
+    /// An attempt's command, refused once a later attempt has begun: who was paused while another
+    /// took over has no say any more.
+    InAttempt {
+        attempt: u32,
+        command: Box<SyncCommand>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +161,12 @@ impl Sync {
         }
         if self.connection_id.is_none() {
             return Err(Error::Missing { what: "sync" });
+        }
+        if let Command::InAttempt { attempt, command } = command {
+            if self.attempt > attempt {
+                return Err(Error::conflict(format!("attempt `{}` has taken over", self.attempt)));
+            }
+            return self.decide(*command);
         }
         match (command, self.status) {
             (Command::StartSync { attempt, streams }, Status::Requested | Status::Running) => {
@@ -285,7 +319,7 @@ impl StreamStatus {
 }
 
 impl SyncCommand {
-    const fn action(&self) -> &'static str {
+    fn action(&self) -> &'static str {
         match self {
             Self::RequestSync { .. } => "request it",
             Self::StartSync { .. } => "start it",
@@ -296,6 +330,7 @@ impl SyncCommand {
             Self::SucceedSync => "complete it",
             Self::FailSync { .. } => "fail it",
             Self::CancelSync => "cancel it",
+            Self::InAttempt { command, .. } => command.action(),
         }
     }
 }

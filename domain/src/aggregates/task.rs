@@ -37,6 +37,9 @@ pub enum TaskEvent {
     TaskStarted {
         attempt: u32,
         worker: String,
+        /// The worker's term as the one that runs tasks; 0 where there is one node.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        term: u64,
     },
     TaskProgressed {
         done: u64,
@@ -117,6 +120,12 @@ pub enum TaskCommand {
     RetryTask {
         now: DateTime<Utc>,
     },
+    /// A worker's command, refused once the task was begun in a later term than the worker's: who was
+    /// paused while another took over finds that it has no say any more.
+    InTerm {
+        term: u64,
+        command: Box<TaskCommand>,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +136,8 @@ pub struct Task {
     pub status: TaskStatus,
     /// Tries begun so far, since a person last asked for it.
     pub attempt: u32,
+    /// The term of the worker that began it last.
+    pub term: u64,
     pub max_retries: u32,
     pub timeout_seconds: u64,
     /// Not before.
@@ -175,10 +186,13 @@ impl Task {
         let Some(task_id) = self.task_id else {
             return Err(Error::Missing { what: "task" });
         };
+        if let Command::InTerm { term, command } = command {
+            return self.decide_in(term, *command);
+        }
         match (command, self.status) {
             (Command::StartTask { worker }, Status::Queued | Status::Retrying) => {
                 limits::name("/worker", &worker)?;
-                Ok(vec![TaskEvent::TaskStarted { attempt: self.attempt + 1, worker }])
+                Ok(vec![TaskEvent::TaskStarted { attempt: self.attempt + 1, worker, term: 0 }])
             }
             (Command::ReportProgress { done, total, note }, Status::Running) => {
                 let behind = done < self.done || (done == self.done && total == self.total);
@@ -243,6 +257,22 @@ impl Task {
         }
     }
 
+    fn decide_in(&self, own: u64, command: TaskCommand) -> Result<Vec<TaskEvent>, Error> {
+        // An earlier worker's attempt may be taken from it, and nothing else be said of it.
+        let ends_another = matches!(command, TaskCommand::StartTask { .. } | TaskCommand::LoseWorker { .. });
+        if self.term > own || (self.term < own && self.status == TaskStatus::Running && !ends_another) {
+            let action = command.action();
+            return Err(Error::WrongState { what: "task", status: "another worker's".to_owned(), action });
+        }
+        let mut events = self.decide(command)?;
+        for event in &mut events {
+            if let TaskEvent::TaskStarted { term, .. } = event {
+                *term = own;
+            }
+        }
+        Ok(events)
+    }
+
     fn evolve(&mut self, event: TaskEvent) {
         match event {
             TaskEvent::TaskQueued {
@@ -265,7 +295,8 @@ impl Task {
                     ..Self::default()
                 };
             }
-            TaskEvent::TaskStarted { attempt, .. } => {
+            TaskEvent::TaskStarted { attempt, term, .. } => {
+                self.term = term;
                 self.status = TaskStatus::Running;
                 self.attempt = attempt;
                 self.run_at = None;
@@ -314,6 +345,11 @@ fn back_off(task_id: TaskId, attempt: u32) -> TimeDelta {
     TimeDelta::milliseconds((full / 2 + jitter) as i64)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn check_range(field: &str, value: i64, least: i64, most: i64) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         return Ok(());
@@ -341,7 +377,7 @@ impl TaskStatus {
 }
 
 impl TaskCommand {
-    const fn action(&self) -> &'static str {
+    fn action(&self) -> &'static str {
         match self {
             Self::QueueTask { .. } => "queue it",
             Self::StartTask { .. } => "start it",
@@ -352,6 +388,7 @@ impl TaskCommand {
             Self::RequestCancel => "cancel it",
             Self::ConfirmCancel => "confirm that it stopped",
             Self::RetryTask { .. } => "retry it",
+            Self::InTerm { command, .. } => command.action(),
         }
     }
 }

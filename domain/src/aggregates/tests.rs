@@ -330,7 +330,7 @@ fn tasks_retry_die_and_cancel() {
         run_at: None,
         priority: 0,
     };
-    let started = |attempt| TaskEvent::TaskStarted { attempt, worker: "w".into() };
+    let started = |attempt| TaskEvent::TaskStarted { attempt, worker: "w".into(), term: 0 };
     let fail = |retryable| TaskCommand::FailTask {
         code: "AOS-0299".into(),
         message: "gone".into(),
@@ -369,6 +369,38 @@ fn tasks_retry_die_and_cancel() {
     check::<Task>(&stopping, TaskCommand::RequestCancel, Ok(vec![]));
     check::<Task>(&stopping, TaskCommand::ConfirmCancel, Ok(vec![cancelled.clone()]));
     check::<Task>(&stopping, fail(true), Ok(vec![cancelled]));
+}
+
+#[test]
+fn a_worker_of_an_earlier_term_has_no_say() {
+    let task_id = TaskId(id(5));
+    let queued = TaskEvent::TaskQueued {
+        task_id,
+        action: "sync".into(),
+        payload: json!({}),
+        max_retries: 1,
+        timeout_seconds: 60,
+        run_at: None,
+        priority: 0,
+    };
+    let in_term = |term, command| TaskCommand::InTerm { term, command: Box::new(command) };
+    let start = TaskCommand::StartTask { worker: "w".into() };
+    let succeed = TaskCommand::SucceedTask { result: json!(1) };
+    let lose = TaskCommand::LoseWorker { now: at(0) };
+    let started = |attempt, term| TaskEvent::TaskStarted { attempt, worker: "w".into(), term };
+    check::<Task>(std::slice::from_ref(&queued), in_term(3, start.clone()), Ok(vec![started(1, 3)]));
+    let by_third = [queued, started(1, 3)];
+    let done = TaskEvent::TaskSucceeded { result: json!(1) };
+    check::<Task>(&by_third, in_term(3, succeed.clone()), Ok(vec![done]));
+    for command in [start.clone(), succeed.clone(), lose.clone()] {
+        check::<Task>(&by_third, in_term(2, command), Err("cannot "));
+    }
+    check::<Task>(&by_third, in_term(4, succeed.clone()), Err("cannot "));
+    let lost = state::<Task>(&by_third).decide(in_term(4, lose)).unwrap();
+    assert!(matches!(lost[..], [TaskEvent::TaskRetryScheduled { attempt: 2, .. }]));
+    let waiting = [&by_third[..], &lost].concat();
+    check::<Task>(&waiting, in_term(2, start.clone()), Err("cannot "));
+    check::<Task>(&waiting, in_term(4, start), Ok(vec![started(2, 4)]));
 }
 
 fn shape(columns: &[&str]) -> StreamShape {

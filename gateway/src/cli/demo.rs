@@ -3,7 +3,7 @@
 
 use super::{Serving, output, serve::serve};
 use crate::{
-    config::Config,
+    config::{Config, Mode},
     demo::{Edition, World, truth, write},
     error::GatewayError,
     http::state::App,
@@ -18,7 +18,7 @@ use autonomos_domain::{
     envelope::{Actor, AggregateKey, AggregateType},
     ids::{CommandId, ConnectionId, SyncId, TenantId},
 };
-use autonomos_log::{events::open_event, port::EventLog as _};
+use autonomos_log::events::open_event;
 use autonomos_projections::runtime;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,10 @@ pub(super) async fn run(
     arguments: DemoArguments,
     json_lines: bool,
 ) -> Result<bool, GatewayError> {
+    if let Mode::Scaled(_) = config.mode()? {
+        let instead = "start nodes with `autonomos serve`, and register at one of them";
+        return Err(GatewayError::EmbeddedOnly { command: "demo", instead });
+    }
     let folder = config.data_dir.join("demo");
     // The demo's tenant may read the demo's files; no other tenant may.
     let root = folder.join("{tenant}").display().to_string();
@@ -178,8 +182,9 @@ async fn why(app: &App, tenant: TenantId, sync_id: SyncId) -> Result<GatewayErro
 
 /// Until what was synced is shown.
 async fn caught_up(app: &App, tenant: TenantId) -> Result<(), GatewayError> {
-    let head = app.platform.log.head(0).await?;
-    let position = autonomos_domain::envelope::Position { cell: 0, sequence: head.sequence };
+    let cell = app.platform.log.cell_of(tenant);
+    let head = app.platform.log.head(cell).await?;
+    let position = autonomos_domain::envelope::Position { cell, sequence: head.sequence };
     let projectors = [runtime::READ_MODELS, runtime::DCL];
     let patience = Duration::from_mins(10);
     app.platform.projections.wait_for(tenant, position, &projectors, patience).await?;

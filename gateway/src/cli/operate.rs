@@ -1,9 +1,19 @@
 //! `verify`, `projections`, `backup` and `restore`: for operators, on a data folder.
 
 use super::{Folder, output};
-use crate::{config::Config, error::GatewayError, platform::open_log};
+use crate::{
+    config::{Config, Mode},
+    error::GatewayError,
+    platform::{Storage, jetstream_open, keys_open, projection_places},
+};
 use autonomos_commands::keys::KeyStore;
-use autonomos_log::{control::ControlStore, port::EventLog, seal::KeyRing, sqlite};
+use autonomos_log::{
+    control::ControlStore,
+    integrity::VerifyReport,
+    lease::{Lease, Leases},
+    seal::KeyRing,
+    sqlite,
+};
 use autonomos_projections::runtime;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -59,16 +69,13 @@ pub(super) struct RestoreArguments {
 }
 
 pub(super) async fn verify(config: &Config, json_lines: bool) -> Result<bool, GatewayError> {
-    let data_dir = config.data_dir.clone();
-    if !data_dir.join("log").is_dir() {
-        return Err(GatewayError::Input(format!("`{}` holds no log", data_dir.display())));
-    }
-    let report = tokio::task::spawn_blocking(move || {
-        let control = ControlStore::open(&data_dir.join("control.sqlite"))?;
-        Ok::<_, GatewayError>(sqlite::verify_folder(&data_dir.join("log"), &control))
-    })
-    .await
-    .map_err(|error| GatewayError::Input(error.to_string()))??;
+    let report = match config.mode()? {
+        Mode::Embedded => verify_folder(config.data_dir.clone()).await?,
+        Mode::Scaled(scaled) => {
+            let (log, _, _) = jetstream_open(config, &scaled).await?;
+            log.verify().await?
+        }
+    };
     if json_lines {
         output::line(&report);
     } else if report.ok {
@@ -82,15 +89,36 @@ pub(super) async fn verify(config: &Config, json_lines: bool) -> Result<bool, Ga
     Ok(report.ok)
 }
 
+async fn verify_folder(data_dir: PathBuf) -> Result<VerifyReport, GatewayError> {
+    if !data_dir.join("log").is_dir() {
+        return Err(GatewayError::Input(format!("`{}` holds no log", data_dir.display())));
+    }
+    blocking(move || {
+        let control = ControlStore::open(&data_dir.join("control.sqlite"))?;
+        Ok(sqlite::verify_folder(&data_dir.join("log"), &control))
+    })
+    .await
+}
+
 pub(super) async fn projections(
     config: &Config,
     arguments: ProjectionsArguments,
     json_lines: bool,
 ) -> Result<bool, GatewayError> {
-    let (log, _control) = open_log(&config.data_dir)?;
-    let port: Arc<dyn EventLog> = log;
-    let ring: Arc<dyn KeyRing> = Arc::new(KeyStore::open(&config.data_dir.join("keys"))?);
-    let options = runtime::Options::new(&config.data_dir);
+    let mode = config.mode()?;
+    let storage = Storage::open(config, &mode).await?;
+    let port = storage.log;
+    let keys = keys_open(config, &mode, storage.database.as_ref()).await?;
+    let ring: Arc<dyn KeyRing> = Arc::new(keys);
+    let mut options = projection_places(config, &mode)?;
+    // Beside running nodes: what they keep is only looked at.
+    let leases = match &storage.database {
+        Some(database) => Some(Leases::open(database, &config.node_id, "").await?),
+        None => None,
+    };
+    if let Some(leases) = &leases {
+        options.part = runtime::Part::Shared { leases: leases.clone(), keeps: false };
+    }
     match arguments.command {
         ProjectionsCommand::List => {
             let handle = runtime::Service::start(options, port, ring).await?;
@@ -112,6 +140,10 @@ pub(super) async fn projections(
                 |name| vec![name],
             );
             for name in names {
+                let lease = match &leases {
+                    Some(leases) => Some(keep_alone(leases, &name).await?),
+                    None => None,
+                };
                 let told = std::sync::atomic::AtomicU64::new(0);
                 let progress = |done: u64, total: u64| {
                     let percent = done * 100 / total.max(1);
@@ -120,7 +152,11 @@ pub(super) async fn projections(
                     }
                 };
                 let (port, ring) = (Arc::clone(&port), Arc::clone(&ring));
-                runtime::rebuild_offline(options.clone(), port, ring, &name, &progress).await?;
+                let rebuilt = runtime::rebuild_offline(options.clone(), port, ring, &name, &progress).await;
+                if let Some(lease) = lease {
+                    lease.release().await;
+                }
+                rebuilt?;
                 if json_lines {
                     output::line(&json!({ "projection": name, "rebuilt": true }));
                 }
@@ -130,11 +166,30 @@ pub(super) async fn projections(
     Ok(true)
 }
 
+/// The lease of a projection, which no running node has.
+async fn keep_alone(leases: &Leases, name: &str) -> Result<Lease, GatewayError> {
+    let lease = leases.try_acquire(&runtime::lease_name(name)).await?;
+    lease.ok_or_else(|| GatewayError::KeptElsewhere { name: name.to_owned() })
+}
+
+/// Refuses a command on a data folder in the scaled mode.
+fn embedded_only(config: &Config, command: &'static str, instead: &'static str) -> Result<(), GatewayError> {
+    match config.mode()? {
+        Mode::Embedded => Ok(()),
+        Mode::Scaled(_) => Err(GatewayError::EmbeddedOnly { command, instead }),
+    }
+}
+
 pub(super) async fn backup(
     config: &Config,
     arguments: BackupArguments,
     json_lines: bool,
 ) -> Result<bool, GatewayError> {
+    embedded_only(
+        config,
+        "backup",
+        "copy the log's streams with `nats stream backup`, the database with `pg_dump`, the shared folder, and apart from these the master key",
+    )?;
     let data_dir = config.data_dir.clone();
     let BackupArguments { to, keys_to, .. } = arguments;
     let (shown, keys_shown) = (to.clone(), keys_to.clone());
@@ -163,6 +218,11 @@ pub(super) async fn restore(
     arguments: RestoreArguments,
     json_lines: bool,
 ) -> Result<bool, GatewayError> {
+    embedded_only(
+        config,
+        "restore",
+        "put the streams back with `nats stream restore`, the database with `pg_restore`, the shared folder and the master key",
+    )?;
     let data_dir = config.data_dir.clone();
     let RestoreArguments { from, keys_from, .. } = arguments;
     let (log_id, report) = blocking(move || {

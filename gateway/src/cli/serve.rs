@@ -36,7 +36,7 @@ where
     let listener =
         TcpListener::bind(listen).await.map_err(|source| GatewayError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| GatewayError::Listen { address: listen, source })?;
-    let platform = Arc::new(Platform::open(&config).await?);
+    let platform = Arc::new(Platform::open(&config, &format!("http://{address}")).await?);
     let stopping = CancellationToken::new();
     let app = App::new(Arc::clone(&platform), config, stopping.clone());
     let service = router(app.clone());

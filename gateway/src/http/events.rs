@@ -16,7 +16,7 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     events::open_json,
-    port::{Delivery, EventLog, Filter, StoredCommit},
+    port::{Delivery, Filter, StoredCommit},
 };
 use axum::{
     Json,
@@ -27,7 +27,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,11 +35,6 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
-
-/// How long a ticket opens a stream.
-const TICKET_SECONDS: i64 = 60;
-/// Tickets that may be open at a time.
-const TICKETS: u64 = 100_000;
 
 /// One event as clients see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,22 +55,6 @@ pub(crate) struct EventView {
     /// The event's own fields, secrets and record bodies left out; null if it was erased.
     #[schema(value_type = Object)]
     pub payload: Value,
-}
-
-/// Tickets for browsers, which cannot send a header with an event stream. They live in this
-/// process; a browser that lost one asks for another.
-#[derive(Clone)]
-pub(crate) struct Tickets {
-    open: moka::sync::Cache<Uuid, (Identity, DateTime<Utc>)>,
-}
-
-impl Default for Tickets {
-    fn default() -> Self {
-        let open = moka::sync::Cache::builder()
-            .max_capacity(TICKETS)
-            .time_to_live(Duration::from_secs(TICKET_SECONDS as u64));
-        Self { open: open.build() }
-    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,11 +84,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// A short-lived ticket for one browser's event stream.
 #[utoipa::path(post, path = "/events/ticket", tag = "events", responses((status = 201, body = Ticket)))]
-async fn event_ticket(State(app): State<App>, caller: Caller) -> Response {
-    let ticket = Uuid::new_v4();
-    let expires_at = Utc::now() + TimeDelta::seconds(TICKET_SECONDS);
-    app.tickets.open.insert(ticket, (caller.0, expires_at));
-    (StatusCode::CREATED, Json(Ticket { ticket, expires_at })).into_response()
+async fn event_ticket(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    let (ticket, expires_at) = app.platform.tickets.ticket_give(&caller.0).await?;
+    Ok((StatusCode::CREATED, Json(Ticket { ticket, expires_at })).into_response())
 }
 
 /// The tenant's events as server-sent events, in order, from a position on and then live.
@@ -121,7 +98,7 @@ async fn event_stream(
     headers: HeaderMap,
     caller: Option<Caller>,
 ) -> Result<Response, ApiError> {
-    let identity = identify(&app, caller, query.ticket)?;
+    let identity = identify(&app, caller, query.ticket).await?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let from = last.or(query.from);
     let heartbeat = Duration::from_secs(app.config.heartbeat_seconds.max(1));
@@ -147,7 +124,7 @@ async fn event_socket(
     caller: Option<Caller>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
-    let identity = identify(&app, caller, query.ticket)?;
+    let identity = identify(&app, caller, query.ticket).await?;
     let mut events = Box::pin(follow(&app, &identity, query.from.as_deref(), query.types.as_deref()).await?);
     let heartbeat = Duration::from_secs(app.config.heartbeat_seconds.max(1));
     Ok(upgrade.on_upgrade(move |mut socket| async move {
@@ -173,16 +150,12 @@ async fn event_socket(
     }))
 }
 
-fn identify(app: &App, caller: Option<Caller>, ticket: Option<Uuid>) -> Result<Identity, ApiError> {
+async fn identify(app: &App, caller: Option<Caller>, ticket: Option<Uuid>) -> Result<Identity, ApiError> {
     if let Some(caller) = caller {
         return Ok(caller.0);
     }
-    let found = ticket.and_then(|ticket| app.tickets.open.remove(&ticket));
-    let (identity, expires_at) = found.ok_or_else(unauthenticated)?;
-    if expires_at < Utc::now() {
-        return Err(unauthenticated());
-    }
-    Ok(identity)
+    let ticket = ticket.ok_or_else(unauthenticated)?;
+    app.platform.tickets.ticket_take(ticket).await?.ok_or_else(unauthenticated)
 }
 
 /// Events of the caller's tenant behind a position, then live, until the server ends.
@@ -192,8 +165,7 @@ async fn follow(
     from: Option<&str>,
     types: Option<&str>,
 ) -> Result<impl Stream<Item = EventView> + Send + use<>, ApiError> {
-    // Embedded: one cell.
-    let cell = 0;
+    let cell = app.platform.log.cell_of(identity.tenant);
     let (after, skip_to) = match from {
         None | Some("") => (0, 0),
         Some("now") => {
@@ -216,8 +188,14 @@ async fn follow(
     let events = commits
         .take_until(async move { stopping.cancelled().await })
         .take_while(move |delivery| {
-            let concerns_caller =
-                matches!(delivery, Ok(Delivery::Commit(commit)) if is_of(&identity, commit));
+            let concerns_caller = match delivery {
+                Ok(Delivery::Commit(commit)) if is_of(&identity, commit) => {
+                    // It may be another node's: what this one remembers is from before it.
+                    platform.commands.commit_seen(commit);
+                    true
+                }
+                _ => false,
+            };
             let go_on = delivery.is_ok();
             let (platform, identity) = (Arc::clone(&platform), identity.clone());
             // Who is signed out, removed or revoked hears nothing more, from that event on.

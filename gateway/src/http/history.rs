@@ -10,7 +10,7 @@ use super::{
     state::App,
 };
 use autonomos_domain::envelope::Position;
-use autonomos_log::port::{EventLog, Filter, ReadLimit};
+use autonomos_log::port::{Filter, ReadLimit};
 use autonomos_projections::read_models::{query::ActivityFilter, rows::ActivityRow};
 use axum::{extract::State, response::Response};
 use chains::Chains;
@@ -129,14 +129,14 @@ async fn history_verify(State(app): State<App>, caller: Caller) -> Result<Respon
     caller.may_edit()?;
     let _turn = app.verifying.lock().await;
     let tenant = caller.tenant();
-    let cell = 0;
+    let cell = app.cell(&caller);
     let position = app.shown(&caller, READ_MODELS);
     let mut broken = Vec::new();
     let at = |sequence| app.token(Position { cell, sequence });
     // What every start looks for in the whole cell; only what concerns this tenant, or nobody in
     // particular, is named here.
     for finding in app.platform.log.damage() {
-        if finding.tenant.is_none_or(|of| of == tenant) {
+        if finding.cell == cell && finding.tenant.is_none_or(|of| of == tenant) {
             broken.push(Broken {
                 kind: "log",
                 position: at(finding.first_sequence),

@@ -35,6 +35,18 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
         Some(token) => Some(app.platform.auth.verify(token).await),
         None => None,
     };
+    // The node that passed it on has counted it.
+    let counted = app.forwarder.as_ref().is_some_and(|forwarder| forwarder.sent(&parts.headers));
+    if counted {
+        match verified {
+            Some(Ok(identity)) => {
+                parts.extensions.insert(Caller(identity));
+            }
+            Some(Err(error)) => return ApiError::from(error).into_response(),
+            None => {}
+        }
+        return next.run(Request::from_parts(parts, body)).await;
+    }
     let standing = match &verified {
         Some(Ok(identity)) => app.limits.tenant(identity.tenant),
         // A wrong token is counted too: it may be a guess.

@@ -54,9 +54,9 @@ pub(super) struct QuarantineView {
 }
 
 impl QuarantineView {
-    fn of(app: &App, row: QuarantineRow) -> Self {
+    fn of(app: &App, cell: u16, row: QuarantineRow) -> Self {
         Self {
-            position: app.token(Position { cell: 0, sequence: row.sequence }),
+            position: app.token(Position { cell, sequence: row.sequence }),
             entity: row.entity,
             connection_id: row.connection_id,
             stream: row.stream,
@@ -92,6 +92,7 @@ async fn quarantine_list(
         cursor: request.cursor,
     };
     let page = app.views().quarantine(caller.tenant(), &filter).await?;
-    let rows = page.data.into_iter().map(|row| QuarantineView::of(&app, row));
+    let cell = app.cell(&caller);
+    let rows = page.data.into_iter().map(|row| QuarantineView::of(&app, cell, row));
     Ok(listed(rows.collect(), page.next_cursor, position, Some(page.total)))
 }

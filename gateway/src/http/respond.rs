@@ -150,16 +150,22 @@ impl App {
     /// Waits until the read models show everything that is in the log now: before an id that they
     /// do not know is said not to exist.
     pub(super) async fn catch_up(&self, caller: &Caller) {
-        use autonomos_log::port::EventLog as _;
-        if let Ok(head) = self.platform.log.head(0).await {
-            let position = Position { cell: 0, sequence: head.sequence };
+        let cell = self.cell(caller);
+        if let Ok(head) = self.platform.log.head(cell).await {
+            let position = Position { cell, sequence: head.sequence };
             let _ = self.platform.projections.wait_for(caller.tenant(), position, READ_MODELS, WAIT).await;
         }
     }
 
     /// Where a read of these projectors stands.
     pub(crate) fn shown(&self, caller: &Caller, projectors: &[&str]) -> String {
-        self.token(self.platform.projections.position(caller.tenant(), 0, projectors))
+        let cell = self.cell(caller);
+        self.token(self.platform.projections.position(caller.tenant(), cell, projectors))
+    }
+
+    /// The cell the caller's organisation lives in.
+    pub(super) fn cell(&self, caller: &Caller) -> u16 {
+        self.platform.log.cell_of(caller.tenant())
     }
 }
 
@@ -286,7 +292,8 @@ impl From<ProjectionError> for ApiError {
             | E::Parked { .. }
             | E::RolledBack { .. }
             | E::Stopped
-            | E::GenerationGone => StatusCode::SERVICE_UNAVAILABLE,
+            | E::GenerationGone
+            | E::Elsewhere { .. } => StatusCode::SERVICE_UNAVAILABLE,
             E::NotParked { .. } | E::AlreadyRebuilding { .. } | E::Fenced { .. } => StatusCode::CONFLICT,
             E::Store(_)
             | E::Views(_)

@@ -239,8 +239,9 @@ async fn row_lineage(
     let position = app.reading(&caller, query.min_position.as_deref(), VIEWS).await?;
     let lineage = app.views().lineage(caller.tenant(), &entity, id).await?;
     let lineage = lineage.ok_or_else(|| ApiError::not_found("row", id))?;
+    let cell = app.cell(&caller);
     let fields = lineage.fields.into_iter().map(|field| {
-        let batch = app.token(Position { cell: 0, sequence: field.sequence });
+        let batch = app.token(Position { cell, sequence: field.sequence });
         FieldLineage::of(field, batch)
     });
     let body = RowLineage { id: lineage.id, entity: lineage.entity, fields: fields.collect() };
@@ -277,7 +278,8 @@ async fn change_list(
     };
     let dcl = app.views();
     let page = dcl.changes(caller.tenant(), &entity, after, limit(query.limit)?).await?;
-    let at = |sequence, index| app.token_at(Position { cell: 0, sequence }, index);
+    let cell = app.cell(&caller);
+    let at = |sequence, index| app.token_at(Position { cell, sequence }, index);
     let change = |change: Change| {
         let position = at(change.sequence, change.index);
         ChangeView::of(change, position)

@@ -31,6 +31,8 @@ pub(crate) struct Progress {
     pub(crate) marks: BTreeMap<TenantId, TenantMark>,
     pub(crate) status: ProjectorStatus,
     pub(crate) message: Option<String>,
+    /// Another owner moved the checkpoint: nothing more is written.
+    pub(crate) fenced: bool,
 }
 
 impl Progress {
@@ -74,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) limits: TurnLimits,
     pub(crate) turn_time: Duration,
     pub(crate) read_ahead_bytes: usize,
+    /// Commits not subscribed to that may pass before the checkpoint alone is written.
+    pub(crate) idle_checkpoint: u64,
 }
 
 pub(crate) struct Follower {
@@ -87,6 +91,7 @@ pub(crate) struct Follower {
     cost: f64,
     paused: bool,
     trouble: Option<(ProjectorStatus, String)>,
+    fenced: bool,
     /// What was written when the store failed: it may be there all the same.
     in_doubt: Option<(CellCheckpoint, Vec<Turn>)>,
     progress: watch::Sender<Progress>,
@@ -94,8 +99,6 @@ pub(crate) struct Follower {
 }
 
 const LANE_PAGE: ReadLimit = ReadLimit { commits: 512, bytes: 8 << 20 };
-/// Commits not subscribed to that may pass before the checkpoint alone is written.
-const IDLE_CHECKPOINT: u64 = 1024;
 
 enum Next {
     Order(Option<Order>),
@@ -123,6 +126,7 @@ impl Follower {
             marks: checkpoint.tenants.clone(),
             status: ProjectorStatus::CatchingUp,
             message: None,
+            fenced: false,
         });
         let follower = Self {
             setup,
@@ -133,6 +137,7 @@ impl Follower {
             cost: 0.0,
             paused: false,
             trouble,
+            fenced: false,
             in_doubt: None,
             progress,
             orders,
@@ -161,6 +166,7 @@ impl Follower {
                     tracing::error!(projector, "another owner moved the checkpoint: this one stops");
                     self.trouble =
                         Some((ProjectorStatus::Failing, ProjectionError::Fenced { projector }.to_string()));
+                    self.fenced = true;
                     self.publish();
                     return;
                 }
@@ -227,7 +233,7 @@ impl Follower {
             self.catch_up(tenant, after).await?;
         }
         if self.window.is_empty() {
-            self.save_idle(IDLE_CHECKPOINT).await?;
+            self.save_idle(self.setup.idle_checkpoint).await?;
         } else {
             self.round().await?;
         }
@@ -554,6 +560,7 @@ impl Follower {
             marks: self.checkpoint.tenants.clone(),
             status,
             message: self.trouble.as_ref().map(|(_, message)| message.clone()),
+            fenced: self.fenced,
         });
     }
 }

@@ -11,7 +11,9 @@ mod location;
 mod opened;
 mod postgres;
 mod projector;
+mod remote;
 mod runner;
+mod seat;
 pub mod sql;
 mod sqlite;
 mod window;
@@ -22,6 +24,7 @@ pub use opened::{Event, Opened};
 pub(crate) use postgres::access;
 pub use postgres::{LiveSchema, PostgresProjector};
 pub use projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, TenantMark, Turn};
+pub use seat::lease_name;
 pub use sqlite::SqliteProjector;
 
 use crate::{
@@ -31,19 +34,20 @@ use crate::{
     unified::Unified,
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
-use autonomos_log::{port::EventLog, seal::KeyRing};
+use autonomos_log::{lease::Leases, port::EventLog, seal::KeyRing};
 use follower::Order;
 use runner::Runner;
 use schemars::JsonSchema;
+use seat::Seat;
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// Names of the projectors there are.
 pub const READ_MODELS: &str = "read_models";
 pub const DCL: &str = "dcl";
 
 /// How the projections run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
     pub read_models: Location,
@@ -60,6 +64,18 @@ pub struct Options {
     /// Stored bytes read ahead of what is applied.
     pub read_ahead_bytes: usize,
     pub dcl: DclOptions,
+    pub part: Part,
+}
+
+/// Which node keeps the projections.
+#[derive(Clone, Default)]
+pub enum Part {
+    /// There is one.
+    #[default]
+    Alone,
+    /// Of several, the one that holds a projection's lease; a node that `keeps` none looks at what
+    /// the others keep, as far as it is shared.
+    Shared { leases: Leases, keeps: bool },
 }
 
 impl Options {
@@ -74,6 +90,16 @@ impl Options {
             turn_bytes: 20 << 20,
             read_ahead_bytes: 20 << 20,
             dcl: DclOptions::default(),
+            part: Part::default(),
+        }
+    }
+
+    /// Commits not subscribed to that may pass before the checkpoint alone is written. Where other
+    /// nodes wait for it, none may: they see nothing else.
+    const fn idle_checkpoint(&self) -> u64 {
+        match self.part {
+            Part::Alone => 1024,
+            Part::Shared { .. } => 1,
         }
     }
 }
@@ -132,7 +158,7 @@ pub struct Handle {
 }
 
 struct Inner {
-    runners: Vec<Arc<Runner>>,
+    seats: Vec<Seat>,
     read_models: ReadModels,
     dcl: DclReads,
     unified: Option<Unified>,
@@ -184,8 +210,8 @@ impl Service {
         };
         let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models, parts.dcl_projector];
         let dcl = DclReads::new(parts.dcl);
-        let runners = runners(options, log, projectors).await?;
-        Ok(Handle { inner: Arc::new(Inner { runners, read_models: parts.reads, dcl, unified }) })
+        let seats = seats(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { seats, read_models: parts.reads, dcl, unified }) })
     }
 
     /// The same with projectors of one's own.
@@ -196,19 +222,45 @@ impl Service {
         read_models: ReadModels,
         dcl: DclReads,
     ) -> Result<Handle, ProjectionError> {
-        let runners = runners(options, log, projectors).await?;
-        Ok(Handle { inner: Arc::new(Inner { runners, read_models, dcl, unified: None }) })
+        let seats = seats(options, log, projectors).await?;
+        Ok(Handle { inner: Arc::new(Inner { seats, read_models, dcl, unified: None }) })
     }
 }
 
-async fn runners(
+/// The projectors' places on this node.
+async fn seats(
     options: Options,
     log: Arc<dyn EventLog>,
     projectors: Vec<Arc<dyn Projector>>,
-) -> Result<Vec<Arc<Runner>>, ProjectionError> {
-    let starting =
-        projectors.into_iter().map(|projector| Runner::start(projector, Arc::clone(&log), options.clone()));
-    futures::future::try_join_all(starting).await
+) -> Result<Vec<Seat>, ProjectionError> {
+    match options.part.clone() {
+        Part::Alone => {
+            let starting = projectors
+                .into_iter()
+                .map(|projector| Seat::alone(projector, Arc::clone(&log), options.clone()));
+            futures::future::try_join_all(starting).await
+        }
+        Part::Shared { leases, keeps } => {
+            let placed = projectors.into_iter().map(|projector| {
+                Seat::shared(projector, Arc::clone(&log), options.clone(), leases.clone(), keeps)
+            });
+            Ok(placed.collect())
+        }
+    }
+}
+
+/// The tenants among marks that are parked.
+fn poisoned(cell: u16, marks: &BTreeMap<TenantId, TenantMark>) -> Vec<Poisoned> {
+    let parked = marks.iter().filter_map(|(tenant, mark)| match mark {
+        TenantMark::Parked { sequence, code, message } => Some(Poisoned {
+            tenant: *tenant,
+            position: Position { cell, sequence: *sequence },
+            code: code.clone(),
+            message: message.clone(),
+        }),
+        TenantMark::Ahead { .. } | TenantMark::Behind { .. } => None,
+    });
+    parked.collect()
 }
 
 impl Handle {
@@ -227,12 +279,20 @@ impl Handle {
         self.inner.unified.clone()
     }
 
-    fn runner(&self, name: &str) -> Result<&Arc<Runner>, ProjectionError> {
-        self.inner.runners.iter().find(|runner| runner.name() == name).ok_or_else(|| {
-            let known: Vec<_> =
-                self.inner.runners.iter().map(|runner| format!("`{}`", runner.name())).collect();
+    fn seat(&self, name: &str) -> Result<&Seat, ProjectionError> {
+        self.inner.seats.iter().find(|seat| seat.name() == name).ok_or_else(|| {
+            let known: Vec<_> = self.inner.seats.iter().map(|seat| format!("`{}`", seat.name())).collect();
             ProjectionError::UnknownProjector { name: name.to_owned(), known: known.join(", ") }
         })
+    }
+
+    /// Whether there is such a projector, and another node keeps it, or will.
+    pub fn is_elsewhere(&self, name: &str) -> bool {
+        self.seat(name).is_ok_and(Seat::is_elsewhere)
+    }
+
+    fn runner(&self, name: &str) -> Result<Arc<Runner>, ProjectionError> {
+        self.seat(name)?.runner()
     }
 
     /// Waits until the projectors have applied everything of `tenant` up to `position`.
@@ -245,8 +305,8 @@ impl Handle {
     ) -> Result<(), ProjectionError> {
         let until = tokio::time::Instant::now() + timeout;
         for name in projectors {
-            let runner = self.runner(name)?;
-            tokio::time::timeout_at(until, runner.reach(tenant, position))
+            let seat = self.seat(name)?;
+            tokio::time::timeout_at(until, seat.reach(tenant, position))
                 .await
                 .map_err(|_| ProjectionError::WaitTimeout { projector: (*name).to_owned() })??;
         }
@@ -255,18 +315,17 @@ impl Handle {
 
     /// Up to where the slowest of the projectors shows the tenant, in `cell`.
     pub fn position(&self, tenant: TenantId, cell: u16, projectors: &[&str]) -> Position {
-        let positions = projectors
-            .iter()
-            .filter_map(|name| self.runner(name).ok())
-            .map(|runner| runner.position(tenant, cell));
+        let positions =
+            projectors.iter().filter_map(|name| self.seat(name).ok()).map(|seat| seat.position(tenant, cell));
         Position { cell, sequence: positions.min().unwrap_or(0) }
     }
 
-    /// How every projector stands in every cell.
+    /// How every projector stands in every cell; but of one that another node keeps in files of its
+    /// own, that node alone can tell.
     pub async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
         let mut states = Vec::new();
-        for runner in &self.inner.runners {
-            states.extend(runner.status().await?);
+        for seat in &self.inner.seats {
+            states.extend(seat.status().await?);
         }
         Ok(states)
     }
@@ -303,8 +362,8 @@ impl Handle {
 
     /// Stops at the next transaction's end.
     pub async fn shutdown(&self) {
-        for runner in &self.inner.runners {
-            runner.stop().await;
+        for seat in &self.inner.seats {
+            seat.stop().await;
         }
         if let Some(unified) = &self.inner.unified {
             unified.stop().await;

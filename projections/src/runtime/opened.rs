@@ -100,7 +100,7 @@ pub(crate) async fn open_turns(ring: Arc<dyn KeyRing>, turns: &[Turn]) -> Result
 /// Whether an event that cannot be opened parks its tenant, or is worth another try.
 pub(crate) fn poison_or_store(commit: &StoredCommit, error: &EventError) -> ApplyError {
     match error {
-        EventError::Seal(SealError::Store(message)) => {
+        EventError::Seal(SealError::Store(message) | SealError::Unreachable(message)) => {
             ApplyError::Store(crate::ProjectionError::Store(message.clone()))
         }
         _ => ApplyError::Poison {

@@ -181,6 +181,10 @@ impl Projector for PostgresProjector {
         self.tables.aggregate_types()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn live(&self) -> Result<Option<u64>, ProjectionError> {
         let mut connection = self.control.acquire().await?;
         let select = format!("SELECT generation FROM {}.pointer WHERE version = $1", self.schema);

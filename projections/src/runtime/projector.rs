@@ -115,6 +115,11 @@ pub trait Projector: Send + Sync + 'static {
     /// Aggregates it listens to.
     fn aggregate_types(&self) -> Vec<AggregateType>;
 
+    /// Whether other nodes see the same store: they wait for its checkpoint, whoever moves it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The live generation, if one was ever completed by this version of the projector.
     async fn live(&self) -> Result<Option<u64>, ProjectionError>;
 

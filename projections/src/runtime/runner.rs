@@ -1,7 +1,7 @@
 //! One projector with its live generation, and the next one while it is rebuilt.
 
 use super::{
-    Options, Poisoned, ProjectionState, ProjectorStatus,
+    Options, ProjectionState, ProjectorStatus,
     follower::{Follower, Order, Progress, Setup},
     projector::{Projector, Store, TenantMark},
     window::TurnLimits,
@@ -18,6 +18,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Followers of every cell for one generation.
 pub(crate) struct Generation {
@@ -29,7 +30,8 @@ pub(crate) struct Generation {
 struct CellFollower {
     progress: watch::Receiver<Progress>,
     orders: mpsc::Sender<Order>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Ends with the generation: who is built and given up half way must not go on writing.
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Generation {
@@ -55,9 +57,10 @@ impl Generation {
                 },
                 turn_time: options.turn_time,
                 read_ahead_bytes: options.read_ahead_bytes,
+                idle_checkpoint: options.idle_checkpoint(),
             };
             let (follower, progress, orders) = Follower::open(setup).await?;
-            let task = Mutex::new(Some(tokio::spawn(follower.run())));
+            let task = Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(follower.run()))));
             cells.push(CellFollower { progress, orders, task });
         }
         Ok(Arc::new(Self { number, store, cells }))
@@ -202,6 +205,39 @@ impl Runner {
         }
     }
 
+    /// Waits until the live generation has everything the log has now.
+    pub(crate) async fn catch_up(&self) -> Result<(), ProjectionError> {
+        let mut targets = Vec::new();
+        for cell in 0..self.log.cells() {
+            targets.push(self.log.head(cell).await?.sequence);
+        }
+        let live = self.live.borrow().clone();
+        live.reach(&targets, &|_, _| {}).await
+    }
+
+    /// Waits until another owner has taken the live generation's checkpoint over.
+    pub(crate) async fn fenced(&self) {
+        let mut live = self.live.subscribe();
+        loop {
+            let generation = live.borrow_and_update().clone();
+            let cells = generation.cells.iter().map(|cell| {
+                let mut progress = cell.progress.clone();
+                Box::pin(async move {
+                    if progress.wait_for(|progress| progress.fenced).await.is_err() {
+                        // It was told to stop.
+                        std::future::pending::<()>().await;
+                    }
+                })
+            });
+            tokio::select! {
+                _ = futures::future::select_all(cells) => return,
+                changed = live.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+            }
+        }
+    }
+
     pub(crate) async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
         let live = self.live.borrow().clone();
         let next = self.next.lock().clone();
@@ -216,15 +252,6 @@ impl Runner {
                 (done / head.max(1) as f64).min(1.0)
             });
             let status = if rebuild_progress.is_some() { ProjectorStatus::Rebuilding } else { now.status };
-            let poisoned = now.marks.iter().filter_map(|(tenant, mark)| match mark {
-                TenantMark::Parked { sequence, code, message } => Some(Poisoned {
-                    tenant: *tenant,
-                    position: Position { cell, sequence: *sequence },
-                    code: code.clone(),
-                    message: message.clone(),
-                }),
-                TenantMark::Ahead { .. } | TenantMark::Behind { .. } => None,
-            });
             states.push(ProjectionState {
                 name: self.name().to_owned(),
                 version: self.projector.version(),
@@ -234,7 +261,7 @@ impl Runner {
                 status,
                 rebuild_progress,
                 message: now.message.clone().or_else(|| failure.clone()),
-                poisoned: poisoned.collect(),
+                poisoned: super::poisoned(cell, &now.marks),
             });
         }
         Ok(states)

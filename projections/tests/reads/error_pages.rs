@@ -29,6 +29,7 @@ fn every_code_has_its_page() {
         Error::NotParked { projector: text() },
         Error::AlreadyRebuilding { projector: text() },
         Error::Stopped,
+        Error::Elsewhere { projector: text() },
         Error::GenerationGone,
         Error::Unstorable(text()),
         Error::Address,

@@ -4,6 +4,7 @@
 
 mod access;
 mod error_pages;
+mod nodes;
 mod owners;
 mod parity;
 mod read_models;

@@ -232,7 +232,7 @@ pub(crate) async fn fill(world: &World, number: u128) -> Position {
                     run_at: None,
                     priority: 0,
                 },
-                TaskEvent::TaskStarted { attempt: 1, worker: "w".to_owned() },
+                TaskEvent::TaskStarted { attempt: 1, worker: "w".to_owned(), term: 0 },
             ],
         )
         .await;

@@ -129,8 +129,8 @@ pub(crate) struct World {
     pub(crate) ring: Arc<dyn KeyRing>,
     /// Where the read models are, if not in the folder.
     pub(crate) database: Option<Database>,
-    versions: Mutex<HashMap<AggregateKey, (u64, Hash)>>,
-    commits: Mutex<i64>,
+    pub(crate) versions: Mutex<HashMap<AggregateKey, (u64, Hash)>>,
+    pub(crate) commits: Mutex<i64>,
 }
 
 pub(crate) fn epoch() -> DateTime<Utc> {

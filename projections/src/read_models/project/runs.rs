@@ -133,7 +133,7 @@ impl Work {
             |code: &String, message: &String| Failure { code: code.clone(), message: message.clone() };
         match event {
             TaskEvent::TaskQueued { .. } => {}
-            TaskEvent::TaskStarted { attempt, worker } => {
+            TaskEvent::TaskStarted { attempt, worker, .. } => {
                 row.status = TaskStatus::Running;
                 row.attempt = *attempt;
                 row.worker = Some(worker.clone());

@@ -1,0 +1,75 @@
+//! An installation of several nodes: three nats-servers, Postgres, and what the nodes share.
+
+use crate::server::{Server, Start};
+use autonomos_log::{
+    jetstream::Credentials,
+    nats_server::Nats,
+    postgres_server::{Durability, Postgres},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What all nodes need; it ends with the last use.
+pub struct Cluster {
+    pub nats: Arc<Nats>,
+    pub postgres: Arc<Postgres>,
+    nats_url: String,
+    database_url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts the servers.
+    pub fn start() -> Self {
+        let nats = Nats::start(3);
+        let Credentials::User { user, password } = nats.account() else { panic!("an account has a user") };
+        let address = |port: u16| format!("nats://{user}:{password}@127.0.0.1:{port}");
+        let addresses: Vec<String> = nats.servers.iter().map(|server| address(server.port)).collect();
+        let postgres = Postgres::start(Durability::Unsynced);
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("inbox")).expect("a folder");
+        Self { nats_url: addresses.join(","), database_url: postgres.database(), nats, postgres, folder }
+    }
+
+    /// A folder the nodes' file connections may read.
+    pub fn inbox(&self) -> PathBuf {
+        self.folder.path().join("inbox")
+    }
+
+    /// A node's own folder.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The settings every node has.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let at = |name: &str| self.folder.path().join(name).display().to_string();
+        let monitoring = |port: u16| format!("http://127.0.0.1:{port}");
+        let pages: Vec<String> =
+            self.nats.servers.iter().map(|server| monitoring(server.monitoring)).collect();
+        let settings = [
+            ("AOS_NATS_URL", self.nats_url.clone()),
+            ("AOS_NATS_REPLICAS", self.nats.servers.len().to_string()),
+            ("AOS_NATS_MONITORING", pages.join(",")),
+            ("AOS_DATABASE_URL", self.database_url.clone()),
+            ("AOS_SHARED_DIR", at("shared")),
+            ("AOS_MASTER_KEY_FILE", at("master.key")),
+            ("AOS_FILE_ROOTS", at("inbox")),
+        ];
+        settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub fn node(&self, name: &str, roles: &str) -> Server {
+        let data_dir = self.data_dir(name);
+        self.start_node(&data_dir, name, roles).unwrap_or_else(|said| panic!("node `{name}`: {said}"))
+    }
+
+    fn start_node(&self, data_dir: &Path, name: &str, roles: &str) -> Result<Server, String> {
+        let mut start = Start::serve(data_dir).with("AOS_NODE_ID", name).with("AOS_ROLES", roles);
+        start.environment.extend(self.environment());
+        start.run()
+    }
+}
