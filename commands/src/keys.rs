@@ -271,11 +271,10 @@ impl KeyStore {
             }
             known => known,
         };
-        self.unwrap_row(&self.master, tenant, 0, tenant.0.as_bytes(), row)
+        Self::unwrap_row(&self.master, tenant, 0, tenant.0.as_bytes(), row)
     }
 
     fn unwrap_row(
-        &self,
         wrapping: &XChaCha20Poly1305,
         tenant: TenantId,
         key_id: u64,
@@ -297,9 +296,9 @@ impl KeyStore {
         }
         let seen = self.unwrapped.seen();
         let tenant_row = self.rows.tenant_key(tenant)?;
-        let wrapping = self.unwrap_row(&self.master, tenant, key_id, tenant.0.as_bytes(), tenant_row)?;
+        let wrapping = Self::unwrap_row(&self.master, tenant, key_id, tenant.0.as_bytes(), tenant_row)?;
         let row = self.rows.data_key(tenant, key_id)?;
-        let key = self.unwrap_row(&wrapping, tenant, key_id, &key_context(tenant, key_id), row)?;
+        let key = Self::unwrap_row(&wrapping, tenant, key_id, &key_context(tenant, key_id), row)?;
         let found = Arc::new(key);
         self.unwrapped.keep((tenant, key_id), &found, seen);
         Ok(found)

@@ -50,7 +50,7 @@ impl Service {
         let cancel = CancellationToken::new();
         let mut running = Vec::new();
         for cell in 0..commands.log().cells() {
-            let cell = Cell { commands: commands.clone(), control: Arc::clone(control), cell };
+            let cell = CellProcesses { commands: commands.clone(), control: Arc::clone(control), cell };
             running.push(tokio::spawn(match leases {
                 None => cell.run(cancel.clone()).boxed(),
                 Some(leases) => cell.run_leased(leases.clone(), cancel.clone()).boxed(),
@@ -61,13 +61,13 @@ impl Service {
 }
 
 /// The process managers of one cell.
-struct Cell {
+struct CellProcesses {
     commands: Commands,
     control: Arc<ControlStore>,
     cell: u16,
 }
 
-impl Cell {
+impl CellProcesses {
     async fn run(self, cancel: CancellationToken) {
         self.follow_all(&cancel).await;
     }

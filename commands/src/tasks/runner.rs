@@ -501,9 +501,9 @@ async fn follow(shared: Arc<Shared>, cell: u16, mut after: u64, sender: mpsc::Se
 /// An error while a commit's key can't be had: it would be taken for a commit that can't be read.
 fn readable(shared: &Shared, commit: &StoredCommit) -> Result<(), SealError> {
     for index in 0..commit.events.len() {
-        match open_event::<TaskEvent>(&**shared.commands.ring(), commit, index) {
-            Err(EventError::Seal(error @ SealError::Unreachable(_))) => return Err(error),
-            _ => {}
+        let opened = open_event::<TaskEvent>(&**shared.commands.ring(), commit, index);
+        if let Err(EventError::Seal(error @ SealError::Unreachable(_))) = opened {
+            return Err(error);
         }
     }
     Ok(())
