@@ -15,7 +15,7 @@ use crate::{
 };
 use autonomos_domain::{
     aggregates::StoredAggregate,
-    envelope::{Actor, AggregateKey, CommitHeader, Hash, Position},
+    envelope::{Actor, AggregateKey, AggregateType, CommitHeader, Hash, Position},
     ids::{CommandId, TenantId},
 };
 use autonomos_log::{
@@ -401,8 +401,11 @@ impl Commands {
 }
 
 async fn watch_cell(inner: Arc<Inner>, cell: u16, mut after: u64) {
+    // No feed is ever kept here, and its batches are most of what a log carries.
+    let kept = AggregateType::ALL.into_iter().filter(|kind| *kind != AggregateType::Feed);
+    let filter = Filter { tenant: None, aggregate_types: kept.collect() };
     loop {
-        let mut commits = inner.log.subscribe(cell, after, Filter::default());
+        let mut commits = inner.log.subscribe(cell, after, filter.clone());
         while let Some(delivery) = commits.next().await {
             match delivery {
                 Ok(Delivery::Commit(commit)) => {

@@ -127,7 +127,8 @@ pub async fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(loaded.config, arguments, cli.json).await,
         Command::Config(_) => {
             output::configuration(&loaded, cli.json);
-            Ok(true)
+            // Values that are right one by one may contradict each other.
+            loaded.config.mode().map(|_| true)
         }
         Command::Fingerprint(arguments) => compare::fingerprint(arguments),
         Command::Match(arguments) => compare::matches(arguments, &loaded.config),

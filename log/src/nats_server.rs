@@ -23,7 +23,7 @@ use uuid::Uuid;
 const ACCOUNTS: usize = 64;
 
 /// The server's program, where `scripts/setup.sh` puts it.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let folder = |name: &str| std::env::var(name).ok().map(PathBuf::from);
     let home = || folder("HOME").expect("`HOME` is set").join(".cache/autonomos");
     let cache = folder("AOS_CACHE_DIR").unwrap_or_else(home);
