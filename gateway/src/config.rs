@@ -62,6 +62,8 @@ pub struct Config {
     pub cells: u16,
     /// The Postgres that all nodes share, `postgres://user:password@host:5432/database`.
     pub database_url: Option<Address>,
+    /// Whether the unified views are copied to tables of the shared Postgres, for BI tools.
+    pub unified_tables: bool,
     /// What this node does: any of `gateway`, `worker` and `projector`, separated by commas.
     pub roles: String,
     /// This node's name, in logs and in leases.
@@ -135,6 +137,7 @@ impl Default for Config {
             nats_monitoring: None,
             cells: 1,
             database_url: None,
+            unified_tables: false,
             roles: "gateway,worker,projector".to_owned(),
             node_id: "node".to_owned(),
             advertise_url: None,

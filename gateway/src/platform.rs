@@ -7,7 +7,7 @@ mod storage;
 pub(crate) use storage::{Storage, jetstream_open};
 
 use crate::{
-    config::{Config, Mode, Roles},
+    config::{Config, Mode, Roles, Scaled},
     connectors::{Connectors, FileRoots},
     error::GatewayError,
     intelligence::suggester,
@@ -188,8 +188,11 @@ fn projection_options(
     roles: Roles,
 ) -> Result<runtime::Options, GatewayError> {
     let mut options = projection_places(config, mode)?;
-    if let Some(sharing) = sharing {
+    if let (Some(sharing), Mode::Scaled(scaled)) = (sharing, mode) {
         options.part = runtime::Part::Shared { leases: sharing.leases.clone(), keeps: roles.projector };
+        if config.unified_tables && roles.projector {
+            options.unified_tables = Some(shared_postgres(scaled)?);
+        }
     }
     Ok(options)
 }
@@ -200,10 +203,14 @@ pub(crate) fn projection_places(config: &Config, mode: &Mode) -> Result<runtime:
     options.dcl.memory_mb = config.dcl_memory_mb as u64;
     options.dcl.open_files = config.dcl_open_tenants;
     if let Mode::Scaled(scaled) = mode {
-        let address = runtime::Address::parse(scaled.database.reveal())?;
-        options.read_models = runtime::Location::Postgres(runtime::PostgresOptions::new(address));
+        options.read_models = runtime::Location::Postgres(shared_postgres(scaled)?);
     }
     Ok(options)
+}
+
+/// The database of the read models and of what is copied for BI tools.
+pub(crate) fn shared_postgres(scaled: &Scaled) -> Result<runtime::PostgresOptions, GatewayError> {
+    Ok(runtime::PostgresOptions::new(runtime::Address::parse(scaled.database.reveal())?))
 }
 
 /// Keys of a configuration, for commands of operators.

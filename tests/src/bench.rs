@@ -4,6 +4,7 @@ pub mod commands;
 pub mod ingest;
 pub mod matching;
 pub mod rebuild;
+pub mod scaled;
 
 use serde::Serialize;
 

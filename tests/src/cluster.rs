@@ -43,6 +43,11 @@ impl Cluster {
         self.folder.path().join(name)
     }
 
+    /// The database of the nodes, by name.
+    pub fn database(&self) -> &str {
+        self.database_url.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The settings every node has.
     pub fn environment(&self) -> Vec<(String, String)> {
         let at = |name: &str| self.folder.path().join(name).display().to_string();
@@ -57,6 +62,7 @@ impl Cluster {
             ("AOS_SHARED_DIR", at("shared")),
             ("AOS_MASTER_KEY_FILE", at("master.key")),
             ("AOS_FILE_ROOTS", at("inbox")),
+            ("AOS_UNIFIED_TABLES", "true".to_owned()),
         ];
         settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

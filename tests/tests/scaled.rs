@@ -8,6 +8,7 @@ use autonomos_tests::{
     server::{Server, run_in},
 };
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 const ALL: &str = "gateway,worker,projector";
@@ -35,8 +36,44 @@ async fn the_main_job_on_two_nodes() {
     let client = owner(&[&one.url, &two.url]).await;
     main_job(&client, &cluster.inbox(), async || {}).await;
     what_one_node_decides_the_other_knows(&client, &one, &two, &cluster.inbox()).await;
+    tools_of_a_tenant_see_its_rows(&cluster, &client).await;
     drop((one, two));
     verified(&cluster);
+}
+
+/// The unified views as tables, by the role of one tenant.
+async fn tools_of_a_tenant_see_its_rows(cluster: &Cluster, client: &Client) {
+    let me = client.get("/auth/me").await.expect(200);
+    let tenant = me["tenant"]["id"].as_str().unwrap_or_else(|| panic!("{me}"));
+    let data_dir = cluster.data_dir("operator").display().to_string();
+    let arguments = ["projections", "role", tenant, "--json", "--data-dir", &data_dir];
+    let (code, said, complaint) = run_in(&arguments, cluster.environment());
+    assert_eq!(code, 0, "{said}{complaint}");
+    let made: Value = serde_json::from_str(said.trim()).expect("JSON");
+    let role = made["role"].as_str().expect("a role");
+    let allow = format!("ALTER ROLE {role} LOGIN PASSWORD 'tool'");
+    cluster.postgres.execute("postgres", &allow).expect("the operator may");
+    let database = cluster.database();
+    let url = format!("postgres://{role}:tool@127.0.0.1:{}/{database}", cluster.postgres.port);
+    let mut tool = PgConnection::connect(&url).await.expect("the tool signs in");
+    let mut shown: Vec<String> = client
+        .rows("accounts", "")
+        .await
+        .iter()
+        .map(|row| row["id"].as_str().expect("an id").to_owned())
+        .collect();
+    shown.sort();
+    let followed = async {
+        loop {
+            let select = "SELECT id::text FROM aos_unified.accounts ORDER BY id::text COLLATE \"C\"";
+            let rows: Vec<String> = sqlx::query_scalar(select).fetch_all(&mut tool).await.expect("reads");
+            if rows == shown {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), followed).await.expect("the tables follow the views");
 }
 
 /// What lives beside the log is shared: tickets, revocation, remembered requests.

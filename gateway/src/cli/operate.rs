@@ -4,9 +4,10 @@ use super::{Folder, output};
 use crate::{
     config::{Config, Mode},
     error::GatewayError,
-    platform::{Storage, jetstream_open, keys_open, projection_places},
+    platform::{Storage, jetstream_open, keys_open, projection_places, shared_postgres},
 };
 use autonomos_commands::keys::KeyStore;
+use autonomos_domain::ids::TenantId;
 use autonomos_log::{
     control::ControlStore,
     integrity::VerifyReport,
@@ -14,13 +15,14 @@ use autonomos_log::{
     seal::KeyRing,
     sqlite,
 };
-use autonomos_projections::runtime;
+use autonomos_projections::{runtime, unified};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use uuid::Uuid;
 
 #[derive(Debug, Args)]
 pub(super) struct ProjectionsArguments {
@@ -42,6 +44,8 @@ enum ProjectionsCommand {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+    /// Makes the database role by which a tenant's own tools may read its unified tables.
+    Role { tenant: Uuid },
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +110,9 @@ pub(super) async fn projections(
     json_lines: bool,
 ) -> Result<bool, GatewayError> {
     let mode = config.mode()?;
+    if let ProjectionsCommand::Role { tenant } = arguments.command {
+        return role(&mode, TenantId(tenant), json_lines).await;
+    }
     let storage = Storage::open(config, &mode).await?;
     let port = storage.log;
     let keys = keys_open(config, &mode, storage.database.as_ref()).await?;
@@ -162,6 +169,23 @@ pub(super) async fn projections(
                 }
             }
         }
+        ProjectionsCommand::Role { .. } => {}
+    }
+    Ok(true)
+}
+
+async fn role(mode: &Mode, tenant: TenantId, json_lines: bool) -> Result<bool, GatewayError> {
+    let Mode::Scaled(scaled) = mode else {
+        let reason = "unified tables are in a shared Postgres, and `database_url` is not set";
+        return Err(GatewayError::Configuration(reason.to_owned()));
+    };
+    let role = unified::report_role(&shared_postgres(scaled)?, tenant).await?;
+    if json_lines {
+        output::line(&json!({ "tenant": tenant, "role": role }));
+    } else {
+        output::say(&format!(
+            "{role}\nIt may not log in yet: ALTER ROLE {role} LOGIN PASSWORD '…'. Its tables: aos_unified.*"
+        ));
     }
     Ok(true)
 }

@@ -87,6 +87,12 @@ impl Config {
                         self.cells
                     )));
                 }
+                if self.unified_tables {
+                    return Err(refused(
+                        "`unified_tables` is `true`: there is no `database_url` to copy the views to"
+                            .to_owned(),
+                    ));
+                }
                 Ok(Mode::Embedded)
             }
             (Some(_), None) => {
@@ -219,6 +225,7 @@ mod tests {
         check(&config(|config| config.roles = "gateway,worker,projectors".to_owned()), "`projectors`");
         check(&config(|config| config.roles = " , ".to_owned()), "names none");
         check(&config(|config| config.cells = 2), "`cells` is `2`");
+        check(&config(|config| config.unified_tables = true), "`unified_tables`");
         check(&config(|config| config.nats_url = address("nats://a")), "`database_url` is not");
         check(&config(|config| config.database_url = address("postgres://a")), "`nats_url` is not");
         check(&scaled(|config| config.shared_dir = None), "`shared_dir`");

@@ -8,7 +8,7 @@
 //! no more; a new generation is compared row by row.
 //!
 //! Row-level security is enabled and forced. Besides the role that this program's readers take on,
-//! [`Unified::report_role`] makes a role for one tenant's tools: its rows are those of the tenant that
+//! [`report_role`] makes a role for one tenant's tools: its rows are those of the tenant that
 //! the role stands for, whatever a session sets.
 
 mod tables;
@@ -66,13 +66,27 @@ struct Checkpoint {
     meaning: String,
 }
 
+/// Makes the role by which a tenant's own tools may read its rows, if it is not there; its name. It
+/// cannot log in until an operator lets it: `ALTER ROLE <name> LOGIN PASSWORD '…'`.
+pub async fn report_role(options: &PostgresOptions, tenant: TenantId) -> Result<String, ProjectionError> {
+    let pool = pool(options);
+    tables::make(&pool, &default_ontology()).await?;
+    let role = tables::report_role(&pool, tenant).await;
+    pool.close().await;
+    role
+}
+
+fn pool(options: &PostgresOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(options.patience)
+        .connect_lazy_with(options.address.connect_options())
+}
+
 impl Unified {
     /// Makes the tables if they are not there, and starts to keep them.
     pub(crate) async fn start(options: &PostgresOptions, dcl: Arc<Dcl>) -> Result<Self, ProjectionError> {
-        let pool = PgPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(options.patience)
-            .connect_lazy_with(options.address.connect_options());
+        let pool = pool(options);
         let ontology = default_ontology();
         tables::make(&pool, &ontology).await?;
         dcl.touched().want();
@@ -101,12 +115,6 @@ impl Unified {
             positions.get(&tenant).is_some_and(|position| *position >= sequence)
         };
         positions.wait_for(reached).await.map(drop).map_err(|_| ProjectionError::Stopped)
-    }
-
-    /// Makes the role by which a tenant's own tools may read its rows, if it is not there; its name.
-    /// It cannot log in until an operator lets it: `ALTER ROLE <name> LOGIN PASSWORD '…'`.
-    pub async fn report_role(&self, tenant: TenantId) -> Result<String, ProjectionError> {
-        tables::report_role(&self.inner.pool, tenant).await
     }
 
     /// Stops at the end of the transaction that is under way.

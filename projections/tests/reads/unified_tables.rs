@@ -14,7 +14,7 @@ use autonomos_domain::{
 use autonomos_projections::{
     dcl::read::RowsQuery,
     runtime::{DCL, Handle, Service},
-    unified::Unified,
+    unified::{Unified, report_role},
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
@@ -128,8 +128,8 @@ async fn a_tenants_own_role_sees_its_own_rows_whatever_it_sets() {
         let position = source.ingest(&world, &[["1", &name, "example.com", "1"]]).await;
         wait(&handle, &unified, tenant(of), position).await;
     }
-    let role = unified.report_role(tenant(1)).await.unwrap();
-    assert_eq!(unified.report_role(tenant(1)).await.unwrap(), role);
+    let role = report_role(&database.options(), tenant(1)).await.unwrap();
+    assert_eq!(report_role(&database.options(), tenant(1)).await.unwrap(), role);
     database.server.execute("postgres", &format!("ALTER ROLE {role} LOGIN PASSWORD 'p'")).unwrap();
     let url = database.url.replacen(&format!("{0}:p-{0}@", database.name()), &format!("{role}:p@"), 1);
     let mut session = PgConnection::connect(&url).await.unwrap();

@@ -24,7 +24,7 @@ use std::{
 };
 use uuid::Uuid;
 
-const RUN: Duration = Duration::from_secs(4);
+pub(super) const RUN: Duration = Duration::from_secs(4);
 
 pub async fn run() -> Vec<Measurement> {
     let mut results = Vec::new();
@@ -83,7 +83,12 @@ async fn ours(folder: &Path, callers: usize) -> (f64, Histogram<u64>, u64) {
     let control = Arc::new(ControlStore::open(&folder.join("control.sqlite")).expect("opens"));
     let log = SqliteLog::open(Options::new(folder.join("log")), control).expect("opens");
     let keys = Arc::new(KeyStore::open(&folder.join("keys")).expect("opens"));
-    let commands = Commands::new(log, keys, Clock::default(), CommandOptions::default());
+    driven(&Commands::new(log, keys, Clock::default(), CommandOptions::default()), callers).await
+}
+
+/// Commands a second, how long each took in microseconds, and how many there were: each caller sends
+/// one after another to an aggregate of its own.
+pub(super) async fn driven(commands: &Commands, callers: usize) -> (f64, Histogram<u64>, u64) {
     let tenant = TenantId::random();
     let mut workers = Vec::new();
     let started = Instant::now();

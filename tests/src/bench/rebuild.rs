@@ -101,7 +101,11 @@ async fn fill(data: &Path, events: u64) {
     let control = Arc::new(ControlStore::open(&data.join("control.sqlite")).expect("opens"));
     let log = SqliteLog::open(Options::new(data.join("log")), control).expect("opens");
     let keys = Arc::new(KeyStore::open(&data.join("keys")).expect("opens"));
-    let commands = Commands::new(log, keys, Clock::default(), CommandOptions::default());
+    filled(&Commands::new(log, keys, Clock::default(), CommandOptions::default()), events).await;
+}
+
+/// Appends so many events, of many tasks of many tenants.
+pub(super) async fn filled(commands: &Commands, events: u64) {
     let callers = 256;
     let mut workers = Vec::new();
     for caller in 0..callers {

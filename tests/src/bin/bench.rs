@@ -7,7 +7,7 @@ use autonomos_tests::bench;
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let which = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
-    let known = ["commands", "rebuild", "ingest", "match"];
+    let known = ["commands", "rebuild", "ingest", "match", "scaled"];
     let chosen: Vec<&str> = known.into_iter().filter(|name| which == "all" || which == *name).collect();
     if chosen.is_empty() {
         eprintln!("no bench `{which}`; there are: {}, all", known.join(", "));
@@ -18,6 +18,7 @@ async fn main() -> std::process::ExitCode {
             "commands" => bench::commands::run().await,
             "rebuild" => bench::rebuild::run().await,
             "ingest" => bench::ingest::run().await,
+            "scaled" => bench::scaled::run().await,
             _ => bench::matching::run(),
         };
         for line in results {

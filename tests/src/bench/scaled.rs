@@ -1,0 +1,152 @@
+//! The scaled mode beside the servers it stands on, in the same run: durable commands through
+//! JetStream beside a bare publisher of atomic batches and beside the statements of cqrs-es on
+//! Postgres; replay beside a bare ordered consumer; read models in Postgres beside a view that is
+//! read and written event by event.
+
+mod bare;
+
+use super::{Measurement, SEED, commands, rebuild};
+use autonomos_commands::{
+    clock::Clock,
+    execute::{CommandOptions, Commands},
+    keys::KeyStore,
+};
+use autonomos_log::{
+    control::ControlStore,
+    jetstream::{Credentials, JetStreamLog},
+    nats_server::Nats,
+    port::{Delivery, EventLog, Filter},
+    postgres_server::{Durability, Postgres},
+};
+use autonomos_projections::runtime::{Address, Location, Options, PostgresOptions, READ_MODELS, Service};
+use futures::StreamExt;
+use hdrhistogram::Histogram;
+use std::{path::Path, sync::Arc, time::Instant};
+
+/// Events in the log that is replayed and projected.
+const EVENTS: u64 = 100_000;
+
+struct Node {
+    log: Arc<JetStreamLog>,
+    keys: Arc<KeyStore>,
+    commands: Commands,
+    credentials: Credentials,
+}
+
+async fn node(nats: &Nats, folder: &Path) -> Node {
+    let control = Arc::new(ControlStore::open(&folder.join("control.sqlite")).expect("opens"));
+    let credentials = nats.account();
+    let options = nats.options(credentials.clone(), folder);
+    let log = JetStreamLog::open(options, control).await.expect("opens");
+    let keys = Arc::new(KeyStore::open(&folder.join("keys")).expect("opens"));
+    let commands = Commands::new(log.clone(), keys.clone(), Clock::default(), CommandOptions::default());
+    Node { log, keys, commands, credentials }
+}
+
+fn measured(bench: &'static str, unit: &'static str, value: f64, rows: u64, case: String) -> Measurement {
+    Measurement {
+        bench,
+        backend: "jetstream+postgres",
+        unit,
+        value,
+        p50: None,
+        p99: None,
+        baseline: None,
+        ratio: None,
+        rows,
+        seed: SEED,
+        case,
+    }
+}
+
+fn beside(measurement: Measurement, baseline: f64) -> Measurement {
+    Measurement { ratio: Some(measurement.value / baseline), baseline: Some(baseline), ..measurement }
+}
+
+fn timed(measurement: Measurement, histogram: &Histogram<u64>) -> Measurement {
+    let milliseconds = |quantile| Some(histogram.value_at_quantile(quantile) as f64 / 1e3);
+    Measurement { p50: milliseconds(0.5), p99: milliseconds(0.99), ..measurement }
+}
+
+pub async fn run() -> Vec<Measurement> {
+    let mut results = Vec::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    for servers in [1, 3] {
+        let nats = Nats::start(servers);
+        for callers in [1, 64, 256] {
+            results.push(appended(&nats, servers, callers, folder.path()).await);
+        }
+    }
+    let postgres = Postgres::start(Durability::Synced);
+    let (ours, _, total) = {
+        let nats = Nats::start(1);
+        let node = node(&nats, &folder.path().join("beside-postgres")).await;
+        commands::driven(&node.commands, 256).await
+    };
+    let theirs = bare::postgres_commands(&postgres.database(), 256).await;
+    let case = "callers=256, one server, baseline=the statements of cqrs-es on postgres-es".to_owned();
+    results.push(beside(measured("commands", "commands/s", ours, total, case), theirs));
+    results.extend(replayed(&postgres, folder.path()).await);
+    results
+}
+
+/// Commands, then as many outstanding messages of the same size by a bare publisher.
+async fn appended(nats: &Nats, servers: usize, callers: usize, folder: &Path) -> Measurement {
+    let node = node(nats, &folder.join(format!("{servers}-{callers}"))).await;
+    let (rate, histogram, total) = commands::driven(&node.commands, callers).await;
+    let client = bare::client(nats, &node.credentials).await;
+    let size = bare::message_size(client).await;
+    // An account of its own, with a stream of the same settings.
+    let other = self::node(nats, &folder.join(format!("{servers}-{callers}-bare"))).await;
+    let client = bare::client(nats, &other.credentials).await;
+    let theirs = bare::batches(client, callers, size).await;
+    let case = format!(
+        "callers={callers}, R{servers}, sync_interval=always, baseline=bare atomic batches of {callers} messages of {size} bytes"
+    );
+    timed(beside(measured("commands", "commands/s", rate, total, case), theirs), &histogram)
+}
+
+async fn replayed(postgres: &Postgres, folder: &Path) -> Vec<Measurement> {
+    let nats = Nats::start(1);
+    let node = node(&nats, &folder.join("replay")).await;
+    let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+    rebuild::filled(&node.commands, events).await;
+    let head = node.log.head(0).await.expect("a head").sequence;
+
+    // Twice each, by turns; the better one counts: the first to read fills the server's cache.
+    let (mut ours, mut theirs) = (0.0_f64, 0.0_f64);
+    for _ in 0..2 {
+        let started = Instant::now();
+        let mut deliveries = node.log.subscribe(0, 0, Filter::default());
+        let mut seen = 0;
+        while seen < head {
+            if let Delivery::Commit(commit) = deliveries.next().await.expect("goes on").expect("reads") {
+                seen = commit.position.sequence;
+            }
+        }
+        ours = ours.max(head as f64 / started.elapsed().as_secs_f64());
+        let client = bare::client(&nats, &node.credentials).await;
+        theirs = theirs.max(bare::consumed(client, head).await);
+    }
+    let case = "baseline=bare ordered consumer".to_owned();
+    let replay = beside(measured("replay", "commits/s", ours, head, case), theirs);
+
+    let mut options = Options::new(folder.join("projected"));
+    let address = Address::parse(&postgres.database()).expect("an address");
+    options.read_models = Location::Postgres(PostgresOptions::new(address));
+    let started = Instant::now();
+    let projections = Service::start(options, node.log.clone(), node.keys.clone()).await.expect("starts");
+    loop {
+        let states = projections.status().await.expect("a status");
+        if states.iter().all(|state| state.name != READ_MODELS || state.position.sequence >= head) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let ours = head as f64 / started.elapsed().as_secs_f64();
+    projections.shutdown().await;
+    let theirs = bare::postgres_views(&postgres.database(), 5_000).await;
+    let case = "baseline=a view read and written event by event, as cqrs-es replays".to_owned();
+    let projected = beside(measured("rebuild", "events/s", ours, head, case), theirs);
+    vec![replay, projected]
+}
