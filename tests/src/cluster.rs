@@ -38,6 +38,11 @@ impl Cluster {
         self.folder.path().join("inbox")
     }
 
+    /// The folder below which each tenant has one that its file connections alone may read.
+    pub fn tenants(&self) -> PathBuf {
+        self.folder.path().join("tenants")
+    }
+
     /// A node's own folder.
     pub fn data_dir(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -61,7 +66,7 @@ impl Cluster {
             ("AOS_DATABASE_URL", self.database_url.clone()),
             ("AOS_SHARED_DIR", at("shared")),
             ("AOS_MASTER_KEY_FILE", at("master.key")),
-            ("AOS_FILE_ROOTS", at("inbox")),
+            ("AOS_FILE_ROOTS", format!("{}:{}/{{tenant}}", at("inbox"), at("tenants"))),
             ("AOS_UNIFIED_TABLES", "true".to_owned()),
         ];
         settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -4,6 +4,7 @@
 
 use autonomos_tests::{
     client::{Answer, Client},
+    cluster::Cluster,
     server::Start,
 };
 use reqwest::Method;
@@ -214,11 +215,27 @@ async fn another_tenant_sees_and_changes_nothing() {
         .with("AOS_FILE_ROOTS", format!("{}/{{tenant}}", roots.display()))
         .run()
         .expect("the server starts");
+    nothing_is_seen_or_changed(&[&server.url], &roots).await;
+}
+
+/// Requests go to either node, and one passes to the other what it does not keep.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenant_sees_and_changes_nothing_on_several_nodes() {
+    let cluster = Cluster::start();
+    let roles = "gateway,worker,projector";
+    let (one, two) = (cluster.node("one", roles), cluster.node("two", roles));
+    nothing_is_seen_or_changed(&[&one.url, &two.url], &cluster.tenants()).await;
+}
+
+async fn nothing_is_seen_or_changed(urls: &[&str], roots: &Path) {
+    let registered = async |organization: &str, email: &str| {
+        let client = Client::registered(urls[0], organization, email).await;
+        if urls.len() > 1 { client.spread(urls) } else { client }
+    };
     // The first organisation's owner is the operator: neither of the two is.
-    Client::registered(&server.url, "Operators", "owner@operators.example").await;
-    let mut other = Client::registered(&server.url, "Other", "owner@other.example").await;
-    let client =
-        Client::registered(&server.url, &format!("{SECRET} Inc"), &format!("owner@{SECRET}.example")).await;
+    registered("Operators", "owner@operators.example").await;
+    let mut other = registered("Other", "owner@other.example").await;
+    let client = registered(&format!("{SECRET} Inc"), &format!("owner@{SECRET}.example")).await;
     let tenant = client.get("/auth/me").await.expect(200)["tenant"]["id"].as_str().expect("an id").to_owned();
     let inbox = roots.join(&tenant);
     std::fs::create_dir_all(&inbox).expect("a folder");
