@@ -15,11 +15,15 @@ use autonomos_domain::{
     ids::{RepairId, UserId},
     mapping::{Evidence, MappingContent},
 };
-use autonomos_projections::read_models::{query::RepairFilter, rows::RepairRow};
+use autonomos_projections::read_models::{
+    query::RepairFilter,
+    rows::{DriftRow, RepairRow},
+};
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -76,22 +80,18 @@ struct AnsweredDrift {
     after: Option<DriftSide>,
 }
 
-impl App {
-    async fn repair_shown(&self, caller: &Caller, row: RepairRow) -> Result<RepairView, ApiError> {
-        let models = self.models();
-        let mut drifts = Vec::with_capacity(row.drift_ids.len());
-        for id in &row.drift_ids {
-            if let Some(drift) = models.drift_get(caller.tenant(), *id).await? {
-                drifts.push(AnsweredDrift {
-                    id: drift.id,
-                    kind: drift.kind,
-                    field: drift.field,
-                    before: drift.before,
-                    after: drift.after,
-                });
-            }
-        }
-        Ok(RepairView {
+impl RepairView {
+    /// `known` holds the drifts it answers.
+    fn of(row: RepairRow, known: &BTreeMap<Uuid, DriftRow>) -> Self {
+        let answered = |drift: &DriftRow| AnsweredDrift {
+            id: drift.id,
+            kind: drift.kind,
+            field: drift.field.clone(),
+            before: drift.before.clone(),
+            after: drift.after.clone(),
+        };
+        let drifts = row.drift_ids.iter().filter_map(|id| known.get(id)).map(answered).collect();
+        Self {
             id: row.id,
             connection_id: row.connection_id,
             stream: row.stream,
@@ -110,7 +110,14 @@ impl App {
             created_at: row.proposed_at,
             decided_at: row.decided_at,
             decided_by: row.decided_by,
-        })
+        }
+    }
+}
+
+impl App {
+    async fn repair_shown(&self, caller: &Caller, row: RepairRow) -> Result<RepairView, ApiError> {
+        let known = self.models().drifts_by_id(caller.tenant(), &row.drift_ids).await?;
+        Ok(RepairView::of(row, &known))
     }
 
     async fn repair_find(&self, caller: &Caller, id: Uuid) -> Result<RepairRow, ApiError> {
@@ -170,10 +177,10 @@ async fn repair_list(
     let filter =
         RepairFilter { connection_id: query.connection_id, stream: query.stream, status: query.status };
     let rows = app.models().repair_list(caller.tenant(), &filter, &request).await?;
-    let mut data = Vec::with_capacity(rows.data.len());
-    for row in rows.data {
-        data.push(app.repair_shown(&caller, row).await?);
-    }
+    let ids: BTreeSet<Uuid> = rows.data.iter().flat_map(|row| &row.drift_ids).copied().collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let known = app.models().drifts_by_id(caller.tenant(), &ids).await?;
+    let data: Vec<RepairView> = rows.data.into_iter().map(|row| RepairView::of(row, &known)).collect();
     Ok(list(data, rows.next_cursor, position))
 }
 

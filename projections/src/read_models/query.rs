@@ -14,7 +14,7 @@ use crate::{
     error::ProjectionError,
     runtime::{
         Live,
-        sql::{Row, Statement},
+        sql::{Row, Statement, chunks},
     },
 };
 use autonomos_domain::{
@@ -353,6 +353,26 @@ impl ReadModels {
 
     pub async fn drift_get(&self, tenant: TenantId, id: Uuid) -> Result<Option<DriftRow>> {
         self.one(tenant, id).await
+    }
+
+    /// Those of `ids` that are there, by id: one query for many.
+    pub async fn drifts_by_id(&self, tenant: TenantId, ids: &[Uuid]) -> Result<BTreeMap<Uuid, DriftRow>> {
+        let mut found = BTreeMap::new();
+        for some in chunks(ids) {
+            let places: Vec<String> = (0..some.len()).map(|index| format!("${}", index + 2)).collect();
+            let sql = format!(
+                "SELECT document FROM {} WHERE tenant = $1 AND id IN ({})",
+                DriftRow::TABLE,
+                places.join(", ")
+            );
+            let query =
+                Statement::new(sql).bind(tenant.to_string()).bind_all(some.iter().map(Uuid::to_string));
+            for row in self.live.fetch(tenant, query).await? {
+                let drift: DriftRow = decode(&row, 0)?;
+                found.insert(drift.id, drift);
+            }
+        }
+        Ok(found)
     }
 
     pub async fn mapping_list(&self, tenant: TenantId, filter: &MappingFilter) -> Result<Vec<MappingRow>> {

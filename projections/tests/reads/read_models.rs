@@ -447,6 +447,7 @@ pub(crate) async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String 
         reads.schema_list(of, ids.connection.0, None),
         reads.drift_list(of, &DriftFilter::default(), &page),
         reads.drift_get(of, ids.drift.0),
+        reads.drifts_by_id(of, &[ids.drift.0, of.0]),
         reads.mapping_list(of, &MappingFilter::default()),
         reads.mapping_get(of, ids.feed.0),
         reads.mapping_version_list(of, ids.feed.0),
