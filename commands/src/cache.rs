@@ -43,11 +43,12 @@ pub(crate) enum Remembered {
     Unknown,
 }
 
-/// The command ids of an aggregate's last 24 hours.
+/// The command ids of an aggregate's last 24 hours at least. The last ones are kept whatever their
+/// age: a node whose clock is days ahead must not make the others forget what was just carried out.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     done: HashMap<CommandId, Done>,
-    order: VecDeque<(CommandId, DateTime<Utc>)>,
+    order: VecDeque<CommandId>,
     /// Ids only, in two generations of a day each.
     older: HashSet<CommandId>,
     oldest: HashSet<CommandId>,
@@ -67,17 +68,12 @@ impl Recent {
 
     pub(crate) fn remember(&mut self, command_id: CommandId, done: Done, at: DateTime<Utc>) {
         self.done.insert(command_id, done);
-        self.order.push_back((command_id, at));
-        while let Some((first, first_at)) = self.order.front().copied() {
-            let expired = at - first_at > REMEMBERED;
-            if !expired && self.order.len() <= RECENT_IN_FULL {
-                break;
-            }
-            self.order.pop_front();
+        self.order.push_back(command_id);
+        while self.order.len() > RECENT_IN_FULL
+            && let Some(first) = self.order.pop_front()
+        {
             self.done.remove(&first);
-            if !expired {
-                self.retire(first, at);
-            }
+            self.retire(first, at);
         }
     }
 
@@ -256,9 +252,13 @@ mod tests {
         assert!(matches!(recent.find(*ids.last().unwrap()), Remembered::Done(_)));
         assert!(matches!(recent.find(CommandId::random()), Remembered::Unknown));
 
-        let next_day = start + TimeDelta::hours(25);
-        recent.remember(CommandId::random(), done(1_000), next_day);
-        assert!(matches!(recent.find(*ids.last().unwrap()), Remembered::Unknown));
-        assert_eq!(recent.order.len(), 1);
+        // Whatever the time, the last ones are known; two days later the ones before them are not.
+        for days in 1..=3 {
+            let later = start + TimeDelta::hours(25 * days);
+            recent.remember(CommandId::random(), done(1_000), later);
+            assert!(matches!(recent.find(*ids.last().unwrap()), Remembered::Done(_)));
+            assert_eq!(matches!(recent.find(ids[0]), Remembered::Unknown), days > 1);
+            assert_eq!(recent.order.len(), RECENT_IN_FULL);
+        }
     }
 }

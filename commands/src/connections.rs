@@ -1,6 +1,8 @@
 //! Connections: made under a unique name, tested against the real source, discovered, selected,
 //! deleted. A connection's name is reserved within its tenant before the connection exists.
 
+mod names;
+
 use crate::{
     error::CommandError,
     execute::{CommandContext, Commands, Outcome, derive_id},
@@ -17,15 +19,13 @@ use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionCommand, ConnectionEvent, ConnectionStatus},
         feed::FeedEvent,
-        reservation::{Holder, Reservation, ReservationCommand},
     },
     envelope::{Actor, AggregateKey, AggregateType},
-    error::Error as DomainError,
     ids::{CommandId, ConnectionId, FeedId, TaskId, TenantId},
     schema::{DiscoveredStream, StreamSelection},
 };
 use autonomos_log::events::open_event;
-use chrono::TimeDelta;
+use names::reserved;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,11 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-const NAME: &str = "connection_name";
-/// How long an unfinished creation keeps its name.
-const HOLD: TimeDelta = TimeDelta::minutes(1);
 /// A source that says nothing for this long counts as failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCOVER_TIMEOUT: Duration = Duration::from_mins(2);
@@ -116,19 +112,23 @@ impl ConnectionService {
         self.connectors.connect(context.tenant, connector, &config)?;
         let id = ConnectionId(derive_id(context.tenant, context.command_id, "connection"));
         let name = name.trim();
-        self.name_hold(context, name, id).await?;
+        self.name_hold_unless_repeated(context, name, id).await?;
         let command = ConnectionCommand::CreateConnection {
             name: name.to_owned(),
             connector: connector.to_owned(),
             config,
         };
         match self.commands.create::<Connection>(context, id.0, command).await {
+            Ok(outcome) if outcome.replayed => {
+                self.names_settle(context, id).await?;
+                Ok((id, outcome))
+            }
             Ok(outcome) => {
                 self.name_confirm(context, name, id).await?;
                 Ok((id, outcome))
             }
             Err(error) => {
-                self.name_release_unless_used(context, name, id).await;
+                self.name_release_after(&error, context, name, id).await;
                 Err(error)
             }
         }
@@ -155,21 +155,21 @@ impl ConnectionService {
         let name = name.map(str::trim);
         let renamed = name.filter(|name| reserved(name) != reserved(&connection.name));
         if let Some(name) = renamed {
-            self.name_hold(context, name, id).await?;
+            self.name_hold_unless_repeated(context, name, id).await?;
         }
         let command = ConnectionCommand::UpdateConnection { name: name.map(str::to_owned), config };
         let outcome = match self.commands.execute::<Connection>(context, id.0, command).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 if let Some(name) = renamed {
-                    self.name_release_unless_used(context, name, id).await;
+                    self.name_release_after(&error, context, name, id).await;
                 }
                 return Err(error);
             }
         };
-        if let Some(name) = renamed {
-            self.name_confirm(context, name, id).await?;
-            self.name_release(context, &connection.name, id).await?;
+        // A repetition does not know how far the first one came, nor what happened since.
+        if renamed.is_some() || (name.is_some() && outcome.replayed) {
+            self.names_settle(context, id).await?;
         }
         Ok(outcome)
     }
@@ -355,73 +355,6 @@ impl ConnectionService {
             .map(|info| info.config_schema)
             .ok_or_else(|| CommandError::UnknownConnector { connector: connector.to_owned() })
     }
-
-    fn name_reservation(&self, tenant: TenantId, name: &str) -> Uuid {
-        self.keys.reservation_id(NAME, &format!("{tenant}/{}", reserved(name)))
-    }
-
-    async fn name_hold(
-        &self,
-        context: &CommandContext,
-        name: &str,
-        id: ConnectionId,
-    ) -> Result<(), CommandError> {
-        let now = self.commands.clock().now();
-        let command = ReservationCommand::Hold {
-            purpose: NAME.to_owned(),
-            holder: Holder { tenant: context.tenant, id: id.0 },
-            deadline: now + HOLD,
-            now,
-        };
-        let reservation = self.name_reservation(context.tenant, name);
-        match self.commands.execute::<Reservation>(&context.step("hold-name"), reservation, command).await {
-            Ok(_) => Ok(()),
-            Err(CommandError::Refused(DomainError::Reserved { .. })) => {
-                Err(CommandError::NameTaken { name: name.to_owned() })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn name_confirm(
-        &self,
-        context: &CommandContext,
-        name: &str,
-        id: ConnectionId,
-    ) -> Result<(), CommandError> {
-        let command = ReservationCommand::Confirm { holder: Holder { tenant: context.tenant, id: id.0 } };
-        let reservation = self.name_reservation(context.tenant, name);
-        self.commands.execute::<Reservation>(&context.step("confirm-name"), reservation, command).await?;
-        Ok(())
-    }
-
-    async fn name_release(
-        &self,
-        context: &CommandContext,
-        name: &str,
-        id: ConnectionId,
-    ) -> Result<(), CommandError> {
-        let command = ReservationCommand::Release { holder: Holder { tenant: context.tenant, id: id.0 } };
-        let reservation = self.name_reservation(context.tenant, name);
-        self.commands.execute::<Reservation>(&context.step("release-name"), reservation, command).await?;
-        Ok(())
-    }
-
-    /// After a refusal: frees a name that was held in vain. Left alone, its deadline frees it.
-    async fn name_release_unless_used(&self, context: &CommandContext, name: &str, id: ConnectionId) {
-        let used = match self.commands.load::<Connection>(context.tenant, id.0).await {
-            Ok(loaded) => reserved(&loaded.state.name) == reserved(name),
-            Err(_) => true,
-        };
-        if !used && let Err(error) = self.name_release(context, name, id).await {
-            tracing::warn!(%error, "a connection's name stays held until its deadline");
-        }
-    }
-}
-
-/// Names are told apart without regard to case.
-fn reserved(name: &str) -> String {
-    name.trim().to_lowercase()
 }
 
 #[async_trait]

@@ -77,7 +77,10 @@ impl Platform {
         let sharing = match database {
             Some(database) => {
                 let address = config.advertise_url.as_deref().unwrap_or(address);
-                let leases = Leases::open(&database, &config.node_id, address).await?;
+                // All that is done under a lease reads the log or writes to it.
+                let reached = Arc::downgrade(&log);
+                let able = move || reached.upgrade().is_some_and(|log| log.is_following());
+                let leases = Leases::open(&database, &config.node_id, address).await?.while_able(able);
                 Some(Sharing { database, leases })
             }
             None => None,

@@ -20,7 +20,7 @@ use crate::{
     port::{Appended, Delivery, EventLog, Filter, Head, NewCommit, Page, ReadLimit, StoredCommit, cell_of},
     prepare::prepare,
 };
-use async_nats::{ConnectOptions, Event};
+use async_nats::{ConnectOptions, Event, connection::State};
 use async_trait::async_trait;
 use autonomos_domain::{
     envelope::{AggregateKey, AggregateType, Hash},
@@ -33,7 +33,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,10 @@ use uuid::Uuid;
 const COMMIT_LIMIT: usize = 8 << 20;
 /// How long a reader waits for this node to have indexed what was acknowledged.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the server is asked whether it is there. One that vanished without a word counts as gone
+/// after three times as long, and another one is tried.
+const PING: Duration = Duration::from_secs(2);
 
 /// Who this is, to the server.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +132,8 @@ struct Cell {
     halted: watch::Sender<bool>,
     /// The last sequence this node knows of, indexed or not.
     seen: AtomicU64,
+    /// Following broke off, and has not caught up since.
+    failing: AtomicBool,
 }
 
 impl Cell {
@@ -285,6 +291,7 @@ impl JetStreamLog {
                 damage: Mutex::new(Vec::new()),
                 halted: watch::Sender::new(false),
                 seen: AtomicU64::new(0),
+                failing: AtomicBool::new(false),
             }));
         }
         // Headers and the subject count too.
@@ -413,6 +420,7 @@ async fn connect(options: &Options, connects: watch::Sender<u64>) -> Result<asyn
         .name("autonomos-log")
         .request_timeout(Some(Duration::from_secs(5)))
         .connection_timeout(Duration::from_secs(5))
+        .ping_interval(PING)
         .reconnect_delay_callback(|attempts| Duration::from_millis((50 * attempts as u64).min(1000)))
         .event_callback(move |event| {
             match &event {
@@ -450,6 +458,11 @@ impl EventLog for JetStreamLog {
 
     fn cells(&self) -> u16 {
         self.shared.options.cells
+    }
+
+    fn is_following(&self) -> bool {
+        let connected = self.shared.wire.client.connection_state() == State::Connected;
+        connected && self.shared.cells.iter().all(|cell| !cell.failing.load(Ordering::Acquire))
     }
 
     async fn append(&self, commit: NewCommit) -> Result<Appended, AppendError> {

@@ -28,6 +28,7 @@ pub struct Leases {
     address: Arc<str>,
     term: Duration,
     every: Duration,
+    able: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Who holds a lease right now.
@@ -50,7 +51,17 @@ impl Leases {
             address: address.into(),
             term: TERM,
             every: EVERY,
+            able: Arc::new(|| true),
         })
+    }
+
+    /// Holds leases for work that needs more than the database, such as the log. While `able` says that
+    /// this node can't do it, it asks for no lease and renews none: who can do it takes over. As long as
+    /// nobody has, the lease stays this node's, which goes on with what it can.
+    #[must_use]
+    pub fn while_able(mut self, able: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.able = Arc::new(able);
+        self
     }
 
     /// With other times, for tests of what happens at their end.
@@ -69,16 +80,20 @@ impl Leases {
     /// Waits until this process holds the lease. A database that can't be reached is waited for.
     pub async fn acquire(&self, name: &str) -> Lease {
         loop {
-            match self.try_acquire(name).await {
-                Ok(Some(lease)) => return lease,
-                Ok(None) => {}
-                Err(error) => tracing::warn!(lease = name, %error, "a lease cannot be asked for"),
+            if (self.able)() {
+                match self.try_acquire(name).await {
+                    Ok(Some(lease)) => return lease,
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(lease = name, %error, "a lease cannot be asked for"),
+                }
             }
             tokio::time::sleep(self.every).await;
         }
     }
 
-    /// The lease, unless another process holds it.
+    /// The lease, unless another process holds it. One that ends later than any owner can have asked
+    /// for is from before the database's clock was set back: a living owner renews it in a moment, a
+    /// dead one would keep it for as long as the jump was.
     pub async fn try_acquire(&self, name: &str) -> Result<Option<Lease>, LogError> {
         // Counted from before the question: the row's end is later than this node takes it to be.
         let until = Instant::now() + self.term;
@@ -94,6 +109,7 @@ impl Leases {
                          owner = excluded.owner, address = excluded.address, token = held.token + 1,
                          expires_at = clock_timestamp() + make_interval(secs => $4)
                      WHERE held.expires_at <= clock_timestamp()
+                         OR held.expires_at > clock_timestamp() + 2 * make_interval(secs => $4)
                      RETURNING token",
                 )
                 .bind(lease)
@@ -205,16 +221,20 @@ async fn renew(leases: Leases, fence: Fence, mut until: Instant, held: watch::Se
     held.send_replace(true);
 }
 
+/// Whether it is still this process's; where it is able to do the work, for another term.
 async fn extend(leases: &Leases, fence: &Fence) -> Result<bool, LogError> {
     let (name, token, term) = (Arc::clone(&fence.name), fence.token, leases.term.as_secs_f64());
+    let able = (leases.able)();
     let renewed = leases.database.run(move |pool| async move {
         sqlx::query(
-            "UPDATE autonomos.leases SET expires_at = clock_timestamp() + make_interval(secs => $3)
+            "UPDATE autonomos.leases SET expires_at =
+                 CASE WHEN $4 THEN clock_timestamp() + make_interval(secs => $3) ELSE expires_at END
              WHERE name = $1 AND token = $2",
         )
         .bind(&*name)
         .bind(token)
         .bind(term)
+        .bind(able)
         .execute(&pool)
         .await
     });
@@ -308,6 +328,38 @@ mod tests {
         lease.lost().await;
         assert!(!holds(&first, lease.fence()).await);
         assert!(holds(&second, taken.fence()).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_owner_that_cannot_do_the_work_holds_on_until_another_can() {
+        let server = Postgres::shared();
+        let url = server.database();
+        let able = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let seen = Arc::clone(&able);
+        let first = node(&url, "a").await.while_able(move || seen.load(std::sync::atomic::Ordering::Acquire));
+        let second = node(&url, "b").await;
+        let lease = first.acquire("work").await;
+        able.store(false, std::sync::atomic::Ordering::Release);
+        let waited = first
+            .database
+            .run(|pool| async move { sqlx::query("SELECT pg_sleep(0.9)").execute(&pool).await });
+        waited.await.unwrap();
+        assert!(holds(&first, lease.fence()).await && !*lease.watch().borrow(), "nobody else came");
+        let taken = second.acquire("work").await;
+        lease.lost().await;
+        assert!(holds(&second, taken.fence()).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lease_from_before_the_clock_was_set_back_is_not_waited_for() {
+        let server = Postgres::shared();
+        let url = server.database();
+        let (first, second) = (node(&url, "a").await, node(&url, "b").await);
+        drop(first.acquire("work").await);
+        let jump = "UPDATE autonomos.leases SET expires_at = expires_at + interval '1 hour'";
+        server.execute(url.rsplit('/').next().unwrap(), jump).unwrap();
+        assert!(second.try_acquire("work").await.unwrap().is_some());
+        assert!(first.try_acquire("work").await.unwrap().is_none(), "it is a lease like any other");
     }
 
     #[tokio::test(flavor = "multi_thread")]

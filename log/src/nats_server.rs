@@ -87,6 +87,11 @@ impl Server {
         self.wait_healthy();
     }
 
+    /// The server's name among the others.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where the server keeps its streams.
     pub fn store(&self) -> PathBuf {
         self.folder.join("store")
@@ -158,7 +163,7 @@ impl Nats {
             std::fs::create_dir_all(&own).unwrap();
             let cluster = if count > 1 {
                 format!(
-                    "cluster {{ name: c, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+                    "cluster {{ name: c, listen: \"127.0.0.1:{route}\", no_advertise: true, routes: [{}] }}",
                     routes.join(",")
                 )
             } else {
@@ -202,6 +207,30 @@ impl Nats {
         let account = self.accounts.fetch_add(1, Ordering::AcqRel);
         assert!(account < ACCOUNTS, "all accounts are taken");
         Credentials::User { user: format!("t{account}"), password: "p".to_owned() }
+    }
+
+    /// Starts all of them again and waits until they serve: none of several does alone.
+    pub fn start_again(&self) {
+        for server in &self.servers {
+            server.start();
+        }
+        for server in &self.servers {
+            server.wait_healthy();
+        }
+    }
+
+    /// The server that leads a stream right now, by its number, as the others see it.
+    pub fn leader(&self, stream: &str) -> Option<usize> {
+        let of_server = |server: &Server| {
+            let page = get(server.monitoring, "/jsz?accounts=1&streams=1")?;
+            let page: serde_json::Value = serde_json::from_str(page.split_once("\r\n\r\n")?.1).ok()?;
+            let accounts = page["account_details"].as_array()?.iter();
+            let mut streams = accounts.filter_map(|account| account["stream_detail"].as_array()).flatten();
+            let leader =
+                streams.find(|found| found["name"] == stream)?["cluster"]["leader"].as_str()?.to_owned();
+            self.servers.iter().position(|server| server.name == leader)
+        };
+        self.servers.iter().find_map(of_server)
     }
 
     /// Options of a log in an account.

@@ -102,6 +102,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Number of cells, fixed when the log was made.
     fn cells(&self) -> u16;
 
+    /// Whether this node sees what is appended, as far as it knows: it reaches the servers that hold the
+    /// log and can write down what they send.
+    fn is_following(&self) -> bool {
+        true
+    }
+
     /// The cell a tenant lives in.
     fn cell_of(&self, tenant: TenantId) -> u16 {
         cell_of(tenant, self.cells())

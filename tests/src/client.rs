@@ -15,7 +15,7 @@ use std::{
 const TRIES: usize = 400;
 
 /// An answer, read whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,

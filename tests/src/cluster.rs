@@ -15,8 +15,8 @@ use std::{
 pub struct Cluster {
     pub nats: Arc<Nats>,
     pub postgres: Arc<Postgres>,
-    nats_url: String,
-    database_url: String,
+    account: (String, String),
+    database: String,
     folder: tempfile::TempDir,
 }
 
@@ -25,12 +25,27 @@ impl Cluster {
     pub fn start() -> Self {
         let nats = Nats::start(3);
         let Credentials::User { user, password } = nats.account() else { panic!("an account has a user") };
-        let address = |port: u16| format!("nats://{user}:{password}@127.0.0.1:{port}");
-        let addresses: Vec<String> = nats.servers.iter().map(|server| address(server.port)).collect();
         let postgres = Postgres::start(Durability::Unsynced);
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(folder.path().join("inbox")).expect("a folder");
-        Self { nats_url: addresses.join(","), database_url: postgres.database(), nats, postgres, folder }
+        Self { account: (user, password), database: postgres.database(), nats, postgres, folder }
+    }
+
+    /// The log's servers, reached at these ports.
+    pub fn nats_url(&self, ports: &[u16]) -> String {
+        let (user, password) = &self.account;
+        let address = |port: &u16| format!("nats://{user}:{password}@127.0.0.1:{port}");
+        ports.iter().map(address).collect::<Vec<String>>().join(",")
+    }
+
+    /// Postgres, reached at this port.
+    pub fn database_url(&self, port: u16) -> String {
+        self.database.replace(&format!(":{}/", self.postgres.port), &format!(":{port}/"))
+    }
+
+    /// The database's name, for what a test does in it as the superuser.
+    pub fn database_name(&self) -> &str {
+        self.database.rsplit('/').next().unwrap_or_default()
     }
 
     /// A folder the nodes' file connections may read.
@@ -59,11 +74,12 @@ impl Cluster {
         let monitoring = |port: u16| format!("http://127.0.0.1:{port}");
         let pages: Vec<String> =
             self.nats.servers.iter().map(|server| monitoring(server.monitoring)).collect();
+        let ports: Vec<u16> = self.nats.servers.iter().map(|server| server.port).collect();
         let settings = [
-            ("AOS_NATS_URL", self.nats_url.clone()),
+            ("AOS_NATS_URL", self.nats_url(&ports)),
             ("AOS_NATS_REPLICAS", self.nats.servers.len().to_string()),
             ("AOS_NATS_MONITORING", pages.join(",")),
-            ("AOS_DATABASE_URL", self.database_url.clone()),
+            ("AOS_DATABASE_URL", self.database.clone()),
             ("AOS_SHARED_DIR", at("shared")),
             ("AOS_MASTER_KEY_FILE", at("master.key")),
             ("AOS_FILE_ROOTS", format!("{}:{}/{{tenant}}", at("inbox"), at("tenants"))),

@@ -1,9 +1,17 @@
 //! What the end-to-end tests and the benches share: a real server process on a free loopback port
 //! in a temporary folder, and a client of its HTTP contract.
 
+#![expect(clippy::print_stdout, reason = "what a drill measures is for whoever reads the tests' output")]
+
 pub mod bench;
 pub mod client;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
+pub mod drill;
 pub mod journey;
+pub mod load;
+pub mod node;
+pub mod proxy;
 pub mod schemas;
 pub mod server;

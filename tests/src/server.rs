@@ -158,7 +158,9 @@ pub fn run(arguments: &[&str]) -> (i32, String, String) {
 
 /// The same, with settings.
 pub fn run_in(arguments: &[&str], environment: Vec<(String, String)>) -> (i32, String, String) {
-    let output = Command::new(binary()).args(arguments).envs(environment).output().expect("the binary runs");
+    let mut command = Command::new(binary());
+    command.env_remove("AOS_BINARY").args(arguments).envs(environment);
+    let output = command.output().expect("the binary runs");
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -2,6 +2,7 @@ use super::{World, context};
 use crate::{
     connections::{CLOSE_CONNECTION_ACTION, ConnectionService, ConnectorFactory},
     error::{CommandError, Kind},
+    execute::Commands,
     tasks::{TaskHandle, TaskOptions, TaskService},
 };
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use autonomos_connectors::{
 };
 use autonomos_domain::{
     aggregates::{
-        connection::{Connection, ConnectionStatus},
+        connection::{Connection, ConnectionCommand, ConnectionStatus},
         feed::Feed,
     },
     ids::{FeedId, SnapshotId, SyncId, TenantId},
@@ -89,8 +90,12 @@ impl Connector for FakeSource {
     }
 }
 
+fn service_of(world: &World, commands: Commands) -> ConnectionService {
+    ConnectionService::new(commands, world.keys.clone(), Arc::new(Fake))
+}
+
 fn service(world: &World) -> (ConnectionService, TaskHandle) {
-    let connections = ConnectionService::new(world.commands.clone(), world.keys.clone(), Arc::new(Fake));
+    let connections = service_of(world, world.commands.clone());
     let tasks = TaskService::new(TaskOptions::new(world.path().join("tasks.sqlite")), world.commands.clone())
         .register(CLOSE_CONNECTION_ACTION, Arc::new(connections.clone()))
         .start()
@@ -160,6 +165,53 @@ async fn an_update_keeps_masked_secrets_and_frees_the_old_name() {
     // Only its case: still the same name.
     connections.connection_update(&context(tenant), other, Some("crm"), None).await.unwrap();
     connections.connection_create(&context(tenant), "ERP", "fake", config()).await.unwrap();
+}
+
+/// What a client does whose answer was lost: it asks again, of a node that knows nothing of the first.
+#[tokio::test]
+async fn a_repeated_change_of_a_name_changes_nothing_again() {
+    let world = World::new();
+    let (connections, _tasks) = service(&world);
+    let elsewhere = service_of(&world, world.other_node());
+    let tenant = world.tenant().await;
+    let made = context(tenant);
+    let (id, _) = connections.connection_create(&made, "CRM", "fake", config()).await.unwrap();
+    let renamed = context(tenant);
+    connections.connection_update(&renamed, id, Some("Sales"), None).await.unwrap();
+    connections.connection_update(&context(tenant), id, Some("Leads"), None).await.unwrap();
+
+    for (asked, outcome) in [
+        (&made, elsewhere.connection_create(&made, "CRM", "fake", config()).await.map(|made| made.1)),
+        (&renamed, elsewhere.connection_update(&renamed, id, Some("Sales"), None).await),
+    ] {
+        assert!(outcome.unwrap().replayed, "{asked:?}");
+    }
+    // The name it has is still its own, those it had are free.
+    let taken = connections.connection_create(&context(tenant), "leads", "fake", config()).await;
+    assert!(matches!(taken, Err(CommandError::NameTaken { .. })), "{taken:?}");
+    for name in ["CRM", "Sales"] {
+        connections.connection_create(&context(tenant), name, "fake", config()).await.unwrap();
+        // It is another one's by now: the answer to the repetition is the same.
+        let again = elsewhere.connection_update(&renamed, id, Some("Sales"), None).await.unwrap();
+        assert!(again.replayed);
+    }
+}
+
+/// A process that ended between a change and what follows it.
+#[tokio::test]
+async fn a_name_left_half_changed_is_settled_by_the_repetition() {
+    let world = World::new();
+    let (connections, _tasks) = service(&world);
+    let tenant = world.tenant().await;
+    let (id, _) = connections.connection_create(&context(tenant), "CRM", "fake", config()).await.unwrap();
+    let renamed = context(tenant);
+    let update = ConnectionCommand::UpdateConnection { name: Some("Sales".to_owned()), config: None };
+    world.commands.execute::<Connection>(&renamed, id.0, update).await.unwrap();
+
+    assert!(connections.connection_update(&renamed, id, Some("Sales"), None).await.unwrap().replayed);
+    let taken = connections.connection_create(&context(tenant), "Sales", "fake", config()).await;
+    assert!(matches!(taken, Err(CommandError::NameTaken { .. })), "{taken:?}");
+    connections.connection_create(&context(tenant), "CRM", "fake", config()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,6 +156,7 @@ impl Follower {
                 ended = self.session() => ended,
             };
             if let Err(error) = ended {
+                self.cell.failing.store(true, Ordering::Release);
                 tracing::warn!(cell = self.cell.number, %error, "following the log begins again");
                 tokio::select! {
                     () = closing.cancelled() => break,
@@ -202,6 +203,9 @@ impl Follower {
                         let last = self.shared.wire.stream_info(&self.cell.stream).await?.state.last_sequence;
                         self.catch_up(last).await?;
                     }
+                    if quiet {
+                        self.cell.failing.store(false, Ordering::Release);
+                    }
                     quiet = true;
                     self.progress_tick().await;
                 }
@@ -219,6 +223,7 @@ impl Follower {
                     }
                     quiet = false;
                     self.extend(std::mem::take(&mut group)).await?;
+                    self.cell.failing.store(false, Ordering::Release);
                     if self.cell.is_halted() {
                         std::future::pending::<()>().await;
                     }

@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long storing a batch may take; sending it again only adds to what a slow disk has to do.
-const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long storing a batch may take. A leader that died takes what it was sent along and says nothing:
+/// nobody writes for as long as its answer is waited for. Sending again adds to what a slow disk has to
+/// do, and stores nothing twice.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two questions of whether something is lost.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Bytes of one batch that is read, about.
