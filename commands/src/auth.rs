@@ -247,8 +247,12 @@ impl AuthService {
         }
         let now = self.inner.commands.clock().now();
         let claims = self.inner.signer.verify(token, now.timestamp())?;
-        let user = self.inner.commands.load::<User>(claims.tid, claims.sub.0).await?.state;
         let ended = CommandError::InvalidToken { reason: "its session has ended" };
+        let mut user = self.inner.commands.load::<User>(claims.tid, claims.sub.0).await?.state;
+        if !user.sessions.contains_key(&claims.sid) {
+            // It may have begun on another node, a moment ago.
+            user = self.inner.commands.load_newest::<User>(claims.tid, claims.sub.0).await?.state;
+        }
         if user.removed || !user.sessions.contains_key(&claims.sid) {
             return Err(ended);
         }

@@ -109,6 +109,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// The next who asks reads the log.
+    pub(crate) fn forget(&self) {
+        *self.hot.write() = None;
+    }
+
     /// Whether another node has appended since this entry was kept.
     pub(crate) fn is_outdated(&self, hot: &Hot) -> bool {
         hot.version < self.latest.load(Ordering::Acquire)

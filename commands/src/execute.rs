@@ -232,6 +232,20 @@ impl Commands {
         Ok(loaded)
     }
 
+    /// The same, whatever other nodes have appended by now.
+    pub async fn load_newest<A>(&self, tenant: TenantId, id: Uuid) -> Result<Loaded<A>, CommandError>
+    where
+        A: StoredAggregate + 'static,
+    {
+        if self.inner.log.has_other_writers() {
+            let key = AggregateKey { tenant, aggregate_type: A::KIND, aggregate_id: id };
+            let slot = self.inner.cache.slot(&key);
+            let _turn = slot.queue.lock().await;
+            slot.forget();
+        }
+        self.load(tenant, id).await
+    }
+
     async fn run<A>(
         &self,
         context: &CommandContext,
@@ -273,12 +287,21 @@ impl Commands {
             let decided = candidate.handle(command.clone(), &(), &sink).await;
             let events = match decided {
                 Ok(()) => sink.collect().await,
+                // What would be appended is checked by the log; what is not must be right by itself.
+                Err(_) if known && inner.log.has_other_writers() => {
+                    slot.forget();
+                    continue;
+                }
                 Err(error) => {
                     turn.forget_nothing(version);
                     return Err(error.into());
                 }
             };
             if events.is_empty() {
+                if known && inner.log.has_other_writers() {
+                    slot.forget();
+                    continue;
+                }
                 turn.forget_nothing(version);
                 return Ok(Outcome { position: None, version, replayed: false });
             }

@@ -460,6 +460,10 @@ impl EventLog for JetStreamLog {
         self.shared.options.cells
     }
 
+    fn has_other_writers(&self) -> bool {
+        true
+    }
+
     fn is_following(&self) -> bool {
         let connected = self.shared.wire.client.connection_state() == State::Connected;
         connected && self.shared.cells.iter().all(|cell| !cell.failing.load(Ordering::Acquire))

@@ -102,6 +102,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// Number of cells, fixed when the log was made.
     fn cells(&self) -> u16;
 
+    /// Whether other nodes append too: what this one remembers may then be out of date.
+    fn has_other_writers(&self) -> bool {
+        false
+    }
+
     /// Whether this node sees what is appended, as far as it knows: it reaches the servers that hold the
     /// log and can write down what they send.
     fn is_following(&self) -> bool {
