@@ -28,7 +28,7 @@ use autonomos_domain::ids::LogId;
 use autonomos_log::{
     control::ControlStore, database::Database, lease::Leases, port::EventLog, seal::KeyRing,
 };
-use autonomos_projections::runtime;
+use autonomos_projections::{SnapshotOptions, runtime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// What a crash left in a folder that several nodes write to is not younger than this.
@@ -190,6 +190,12 @@ fn projection_options(
     let mut options = projection_places(config, mode)?;
     if let Some(sharing) = sharing {
         options.part = runtime::Part::Shared { leases: sharing.leases.clone(), keeps: roles.projector };
+    }
+    if let Mode::Scaled(scaled) = mode
+        && roles.projector
+        && let Some(folder) = &scaled.snapshots
+    {
+        options.snapshots = Some(SnapshotOptions::folder(folder)?);
     }
     Ok(options)
 }

@@ -14,7 +14,7 @@ use crate::error::ProjectionError;
 use autonomos_domain::ids::{LogId, TenantId};
 use futures::TryStreamExt;
 use key::Home;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -36,6 +36,12 @@ pub struct SnapshotOptions {
 }
 
 impl SnapshotOptions {
+    /// In a folder that every node sees, made if it is not there.
+    pub fn folder(path: &Path) -> Result<Self, ProjectionError> {
+        std::fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
+        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))))
+    }
+
     /// A snapshot copies and compresses a tenant's whole file: as rare as a takeover can bear.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store, commits: 2_000, age: Duration::from_mins(5), stop_time: Duration::from_secs(10) }
