@@ -216,7 +216,7 @@ impl Store for DclStore {
     async fn take_over(&self, log: &dyn EventLog, cell: u16) -> Result<(), ProjectionError> {
         let Some(backup) = &self.backup else { return Ok(()) };
         backup.taken_over();
-        take_over::take_over(self, backup.snapshots(), log, cell).await
+        take_over::take_over(self, backup, log, cell).await
     }
 
     async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError> {
@@ -224,8 +224,7 @@ impl Store for DclStore {
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
         let mut checkpoint = checkpoint_load(&mut Session::Sqlite(connection), cell).await?;
         for tenant in files(connection, cell).await? {
-            let file = self.folder.join(tenant.to_string()).join(format!("{}.duckdb", self.generation));
-            if !file.exists() {
+            if !self.file(tenant).exists() {
                 tracing::warn!(%tenant, "the tenant's views are gone: they are built again");
                 checkpoint.tenants.insert(tenant, TenantMark::Behind { sequence: 0 });
             }
@@ -282,6 +281,10 @@ impl Store for DclStore {
 }
 
 impl DclStore {
+    fn file(&self, tenant: TenantId) -> PathBuf {
+        self.folder.join(tenant.to_string()).join(format!("{}.duckdb", self.generation))
+    }
+
     /// Tenants of a cell that have files.
     async fn kept(&self, cell: u16) -> Result<BTreeSet<TenantId>, ProjectionError> {
         let mut guard = self.control.lock().await;

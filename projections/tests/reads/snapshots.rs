@@ -196,6 +196,41 @@ async fn a_node_that_comes_back_fetches_what_another_one_added() {
     first.stop().await;
 }
 
+/// Waits for what is stored of that position.
+async fn taken(world: &World, at: Position, suffix: &str) {
+    let position = format!("{:020}-", at.sequence);
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(&position) && name.ends_with(suffix)
+    };
+    let there = async {
+        while !files(&folder(world)).iter().any(is_it) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, there).await.expect("it is taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_went_on_behind_its_snapshot_is_read_from_there() {
+    let world = World::new();
+    let owner = Node::with(&world, "owner", Some(SnapshotOptions { commits: 3, ..no_time(&world) })).await;
+    let mut one = Source::new(&world, 1, 11, "accounts").await;
+    one.ingest(&world, &[["1", "Acme", "acme.com", "1"]]).await;
+    let first = one.ingest(&world, &[["2", "Birch", "birch.io", "2"]]).await;
+    taken(&world, first, ".duckdb.zst").await;
+    let went_on = one.ingest(&world, &[["3", "Cedar", "cedar.net", "3"]]).await;
+    owner.handle.wait_for(tenant(1), went_on, &[DCL], LONG).await.unwrap();
+    let mut two = Source::new(&world, 2, 21, "accounts").await;
+    two.ingest(&world, &[["1", "Dune", "dune.org", "4"]]).await;
+    let last = two.ingest(&world, &[["2", "Elm", "elm.dev", "5"]]).await;
+    taken(&world, last, ".duckdb.zst").await;
+    taken(&world, last, ".json.zst").await;
+    owner.stop().await;
+    assert_eq!(of_tenants(&world).len(), 2);
+    takes_over(&world, &[first, went_on, last], 1, "the manifest is ahead of one of its tenants").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_are_taken_while_the_owner_runs_and_old_ones_go() {
     let world = World::new();
@@ -205,14 +240,7 @@ async fn snapshots_are_taken_while_the_owner_runs_and_old_ones_go() {
     let mut last = Position { cell: 0, sequence: 0 };
     for number in 0..5 {
         last = source.ingest(&world, &[[&number.to_string(), "Acme", "acme.com", "1"]]).await;
-        owner.handle.wait_for(tenant(1), last, &[DCL], LONG).await.unwrap();
-        let name = format!("{:020}-", last.sequence);
-        let taken = async {
-            while !of_tenants(&world).iter().any(|path| path.to_string_lossy().contains(&name)) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LONG, taken).await.expect("a snapshot of the last commit");
+        taken(&world, last, ".duckdb.zst").await;
     }
     owner.stop().await;
     assert_eq!(of_tenants(&world).len(), 2);
@@ -222,11 +250,7 @@ async fn snapshots_are_taken_while_the_owner_runs_and_old_ones_go() {
     next.handle.wait_for(tenant(1), after, &[DCL], LONG).await.unwrap();
     assert_eq!(next.applied(), 1);
     next.stop().await;
-    assert!(
-        of_tenants(&world)
-            .iter()
-            .any(|path| path.to_string_lossy().contains(&format!("{:020}-", last.sequence)))
-    );
+    taken(&world, last, ".duckdb.zst").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +300,11 @@ async fn a_snapshot_that_is_not_what_it_should_be_is_left_out() {
 
     restore();
     takes_over(&world, &positions, 0, "the snapshots as they were").await;
+
+    // With the manifest that the last node wrote: the tenant is read from its start all the same.
+    fs::write(&of_tenants(&world)[0], &damaged).unwrap();
+    takes_over(&world, &positions, 3, "a damaged one that a manifest names").await;
+    takes_over(&world, &positions, 0, "it was replaced").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! and the checkpoint says of each tenant from where its tail is to be applied. What does not verify
 //! changes nothing: those views are built from the log.
 
-use super::{Control, DclStore, checkpoint_swap, file_add, position_set};
+use super::{Backup, Control, DclStore, checkpoint_swap, file_add, position_set};
 use crate::{
     dcl::{Facts, tables::PROJECTOR_VERSION},
     error::ProjectionError,
@@ -15,7 +15,7 @@ use crate::{
 };
 use autonomos_domain::ids::TenantId;
 use autonomos_log::port::{EventLog, Filter, ReadLimit};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use sqlx::Connection;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,10 +24,11 @@ const AT_A_TIME: usize = 4;
 
 pub(super) async fn take_over(
     store: &DclStore,
-    snapshots: &Arc<Snapshots>,
+    backup: &Backup,
     log: &dyn EventLog,
     cell: u16,
 ) -> Result<(), ProjectionError> {
+    let snapshots = backup.snapshots();
     let from = store.checkpoint(cell).await?;
     let head = log.head(cell).await?.sequence;
     if from.highest() > head {
@@ -63,11 +64,21 @@ pub(super) async fn take_over(
     let taking = found.into_iter().map(|(tenant, keys)| {
         let own = position(&to, tenant);
         let newer: Vec<Key> = keys.into_iter().filter(|key| key.sequence > own).collect();
-        async move { (tenant, newest(store, snapshots, log, head, tenant, newer).await) }
+        async move {
+            let wanted = newer.first().map(|key| key.sequence);
+            let taken = newest(store, snapshots, log, head, tenant, newer).await?;
+            Ok::<_, ProjectionError>((tenant, wanted, taken))
+        }
     });
-    let taken: Vec<(TenantId, Option<u64>)> =
-        futures::stream::iter(taking).buffer_unordered(AT_A_TIME).collect().await;
-    let restored: Vec<_> = taken.into_iter().filter_map(|(tenant, at)| Some((tenant, at?))).collect();
+    let taken: Vec<_> = futures::stream::iter(taking).buffer_unordered(AT_A_TIME).try_collect().await?;
+    let mut restored = Vec::new();
+    for (tenant, wanted, sequence) in taken {
+        restored.extend(sequence.map(|sequence| (tenant, sequence)));
+        if sequence != wanted {
+            // What was left out is to be replaced.
+            backup.changed(tenant, 0);
+        }
+    }
     for (tenant, sequence) in &restored {
         mark(&mut to, manifest.as_ref(), *tenant, *sequence);
     }
@@ -134,16 +145,19 @@ async fn newest(
     head: u64,
     tenant: TenantId,
     keys: Vec<Key>,
-) -> Option<u64> {
+) -> Result<Option<u64>, ProjectionError> {
+    let had_file = store.file(tenant).exists();
     for key in keys {
         match restore(store, snapshots, log, head, tenant, &key).await {
-            Ok(()) => return Some(key.sequence),
+            Ok(()) => return Ok(Some(key.sequence)),
+            // Its own was taken away and nothing came: the next start finds it missing.
+            Err(error) if had_file && !store.file(tenant).exists() => return Err(error),
             Err(error) => {
                 tracing::warn!(%tenant, sequence = key.sequence, %error, "a snapshot of the unified views is left out");
             }
         }
     }
-    None
+    Ok(None)
 }
 
 async fn restore(
