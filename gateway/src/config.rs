@@ -75,6 +75,10 @@ pub struct Config {
     /// The file that unwraps all keys, the same for every node; absent: `keys/master.key` in the data
     /// folder.
     pub master_key_file: Option<PathBuf>,
+    /// Where snapshots of the unified views go, for the node that keeps the views next: `file:///path`
+    /// of a folder that every node sees, or `off`; absent: `snapshots` in `shared_dir`. In the scaled
+    /// mode alone.
+    pub snapshots: Option<String>,
 }
 
 /// An address that may hold a password: shown without it.
@@ -143,6 +147,7 @@ impl Default for Config {
             advertise_url: None,
             shared_dir: None,
             master_key_file: None,
+            snapshots: None,
         }
     }
 }

@@ -28,7 +28,7 @@ use autonomos_domain::ids::LogId;
 use autonomos_log::{
     control::ControlStore, database::Database, lease::Leases, port::EventLog, seal::KeyRing,
 };
-use autonomos_projections::runtime;
+use autonomos_projections::{SnapshotOptions, runtime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// What a crash left in a folder that several nodes write to is not younger than this.
@@ -196,6 +196,12 @@ fn projection_options(
         if config.unified_tables && roles.projector {
             options.unified_tables = Some(shared_postgres(scaled)?);
         }
+    }
+    if let Mode::Scaled(scaled) = mode
+        && roles.projector
+        && let Some(folder) = &scaled.snapshots
+    {
+        options.snapshots = Some(SnapshotOptions::folder(folder)?);
     }
     Ok(options)
 }

@@ -57,6 +57,8 @@ pub enum ProjectionError {
     /// What was given may hold a password, so it is not repeated.
     #[error("the database's address cannot be read; expected `postgres://user:password@host:port/database`")]
     Address,
+    #[error("the snapshots of the unified views failed: {0}")]
+    Snapshot(String),
 }
 
 impl ProjectionError {
@@ -86,6 +88,7 @@ impl ProjectionError {
             Self::GenerationGone => "AOS-0420",
             Self::Unstorable(_) => "AOS-0440",
             Self::Address => "AOS-0441",
+            Self::Snapshot(_) => "AOS-0443",
         }
     }
 }

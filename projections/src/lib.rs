@@ -6,6 +6,8 @@ pub mod dcl;
 pub mod error;
 pub mod read_models;
 pub mod runtime;
+mod snapshots;
 pub mod unified;
 
 pub use error::ProjectionError;
+pub use snapshots::SnapshotOptions;

@@ -62,6 +62,8 @@ pub(crate) struct Scaled {
     pub(crate) database: Address,
     pub(crate) shared_dir: PathBuf,
     pub(crate) master_key_file: PathBuf,
+    /// Where snapshots of the unified views go; none: there are none.
+    pub(crate) snapshots: Option<PathBuf>,
 }
 
 impl Config {
@@ -90,6 +92,12 @@ impl Config {
                 if self.unified_tables {
                     return Err(refused(
                         "`unified_tables` is `true`: there is no `database_url` to copy the views to"
+                            .to_owned(),
+                    ));
+                }
+                if self.snapshots.is_some() {
+                    return Err(refused(
+                        "`snapshots` is set: without `nats_url` and `database_url` no other node takes over from them"
                             .to_owned(),
                     ));
                 }
@@ -129,6 +137,19 @@ impl Config {
             return Err(refused(format!("`advertise_url` is `{url}`, not an `http://` address")));
         }
         let (nats_servers, nats_credentials) = servers(nats)?;
+        let snapshots = match self.snapshots.as_deref() {
+            None => Some(shared_dir.join("snapshots")),
+            Some("off") => None,
+            Some(url) => match url.strip_prefix("file://").map(PathBuf::from) {
+                Some(path) if path.is_absolute() => Some(path),
+                _ => {
+                    return Err(refused(format!(
+                        "`snapshots` is `{}`, not `file:///path` of a folder that every node sees, and not `off`",
+                        Address(url.to_owned()).masked()
+                    )));
+                }
+            },
+        };
         let list = self.nats_monitoring.as_deref().unwrap_or_default();
         Ok(Scaled {
             nats_servers,
@@ -141,6 +162,7 @@ impl Config {
                 .collect(),
             database: database.clone(),
             shared_dir,
+            snapshots,
             master_key_file: self
                 .master_key_file
                 .clone()
@@ -241,6 +263,24 @@ mod tests {
             "different users",
         );
         check(&scaled(|config| config.advertise_url = Some("node:80".to_owned())), "`advertise_url`");
+        check(&config(|config| config.snapshots = Some("off".to_owned())), "`snapshots` is set");
+        check(
+            &scaled(|config| config.snapshots = Some("s3://me:secret@bucket/x".to_owned())),
+            "`s3://***@bucket/x`",
+        );
+        check(&scaled(|config| config.snapshots = Some("file://relative".to_owned())), "`file://relative`");
+    }
+
+    #[test]
+    fn snapshots_go_to_the_shared_folder_or_where_they_are_told_to() {
+        let place = |snapshots: Option<&str>| {
+            let config = scaled(|config| config.snapshots = snapshots.map(str::to_owned));
+            let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
+            scaled.snapshots
+        };
+        assert_eq!(place(None), Some(PathBuf::from("/shared/snapshots")));
+        assert_eq!(place(Some("file:///elsewhere")), Some(PathBuf::from("/elsewhere")));
+        assert_eq!(place(Some("off")), None);
     }
 
     #[test]

@@ -301,7 +301,8 @@ impl From<ProjectionError> for ApiError {
             | E::Log { .. }
             | E::Export(_)
             | E::Unstorable(_)
-            | E::Address => {
+            | E::Address
+            | E::Snapshot(_) => {
                 let mut internal = Self::internal(&error);
                 internal.code = error.code();
                 return internal;

@@ -1,6 +1,6 @@
 //! Opens tenants' files, keeps a bounded number of them open, and hands out the writer and readers.
 
-use super::{sql::Result, tables, tenant::TenantDcl};
+use super::{files, sql::Result, tables, tenant::TenantDcl};
 use crate::error::ProjectionError;
 use autonomos_domain::ids::TenantId;
 use duckdb::{Config, Connection};
@@ -142,11 +142,11 @@ impl Dcl {
         &self.touched
     }
 
-    fn tenant_dir(&self, tenant: TenantId) -> PathBuf {
+    pub(super) fn tenant_dir(&self, tenant: TenantId) -> PathBuf {
         self.dir.join(tenant.to_string())
     }
 
-    fn file(&self, tenant: TenantId, generation: u64) -> PathBuf {
+    pub(super) fn file(&self, tenant: TenantId, generation: u64) -> PathBuf {
         self.tenant_dir(tenant).join(format!("{generation}.duckdb"))
     }
 
@@ -185,6 +185,10 @@ impl Dcl {
             None => {
                 let dir = self.tenant_dir(tenant);
                 fs::create_dir_all(&dir).map_err(|error| broken(&dir, &error))?;
+                if !path.exists() {
+                    // It is of a file that was taken away.
+                    files::remove(&files::wal(&path))?;
+                }
                 let instance = Arc::new(open_file(&path, &self.options)?);
                 files.alive.insert(path.clone(), Arc::downgrade(&instance));
                 instance
@@ -197,6 +201,16 @@ impl Dcl {
         }
         files.alive.retain(|_, weak| weak.strong_count() > 0);
         Ok(instance)
+    }
+
+    /// Does something to a file while nobody can open it; false: somebody has it open.
+    pub(super) fn with_closed(&self, path: &Path, act: impl FnOnce() -> Result<()>) -> Result<bool> {
+        let mut files = self.files.lock();
+        files.recent.retain(|instance| instance.path != path);
+        if files.alive.get(path).is_some_and(|weak| weak.strong_count() > 0) {
+            return Ok(false);
+        }
+        act().map(|()| true)
     }
 
     /// Makes a generation the live one; others are removed once nobody reads them.
@@ -238,7 +252,7 @@ impl Dcl {
     }
 }
 
-fn broken(path: &Path, error: &std::io::Error) -> ProjectionError {
+pub(super) fn broken(path: &Path, error: &std::io::Error) -> ProjectionError {
     ProjectionError::Views(format!("`{}`: {error}", path.display()))
 }
 

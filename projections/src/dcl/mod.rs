@@ -6,6 +6,7 @@ mod canon;
 mod cluster;
 pub mod commit;
 pub mod engine;
+mod files;
 mod ingest;
 mod normalise;
 mod program;
@@ -24,4 +25,5 @@ mod versions;
 
 pub use commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents};
 pub use engine::{Dcl, DclOptions, Instance, Runs};
+pub(crate) use files::Facts;
 pub use tenant::{Applied, TenantDcl};

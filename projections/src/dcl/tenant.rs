@@ -7,6 +7,7 @@ use super::{
     canon, cluster,
     commit::{BatchBody, FeedFact, OpenedCommit, OpenedEvents},
     engine::Runs,
+    files::Facts,
     ingest, quarantine,
     sql::{Db, Result, Scratch},
     stage::{self, Decoded, Run},
@@ -65,22 +66,20 @@ impl TenantDcl {
         Db { connection: &self.connection, scratch: &self.scratch }
     }
 
+    /// Brings the write-ahead log into the file: what the file says of itself then.
+    pub(super) fn settle(&self) -> Result<Facts> {
+        self.connection.execute_batch("CHECKPOINT")?;
+        Facts::read(&self.connection)
+    }
+
     /// Up to where the file is, and the running hash of the cell there; 0 before the first commit.
     pub fn checkpoint(&self) -> Result<(u64, Hash)> {
-        let db = self.db();
-        let sequence = meta(db, "checkpoint")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut hash = Hash::default();
-        if let Some(text) = meta(db, "running_hash")? {
-            hex::decode_to_slice(text, &mut hash).map_err(|error| {
-                ProjectionError::Views(format!("the checkpoint's hash is damaged: {error}"))
-            })?;
-        }
-        Ok((sequence, hash))
+        checkpoint_get(self.db())
     }
 
     /// The version of the projector that made the file; none: it is new.
     pub fn projector_version(&self) -> Result<Option<u32>> {
-        Ok(meta(self.db(), "projector_version")?.and_then(|text| text.parse().ok()))
+        version_get(self.db())
     }
 
     /// A word the runtime keeps with the checkpoint, such as the log's id.
@@ -183,6 +182,14 @@ impl TenantDcl {
     }
 }
 
+impl Facts {
+    pub(super) fn read(connection: &Connection) -> Result<Self> {
+        let db = Db { connection, scratch: &Scratch::default() };
+        let (sequence, running_hash) = checkpoint_get(db)?;
+        Ok(Self { version: version_get(db)?, sequence, running_hash })
+    }
+}
+
 fn meta(db: Db<'_>, key: &str) -> Result<Option<String>> {
     let sql = format!("SELECT value FROM meta WHERE key = {}", literal(key));
     Ok(db.rows(&sql, |row| row.get(0))?.into_iter().next())
@@ -192,6 +199,20 @@ fn set_meta(db: Db<'_>, key: &str, value: &str) -> Result<()> {
     db.run(&format!("DELETE FROM meta WHERE key = {}", literal(key)))?;
     db.run(&format!("INSERT INTO meta VALUES ({}, {})", literal(key), literal(value)))?;
     Ok(())
+}
+
+fn version_get(db: Db<'_>) -> Result<Option<u32>> {
+    Ok(meta(db, "projector_version")?.and_then(|text| text.parse().ok()))
+}
+
+fn checkpoint_get(db: Db<'_>) -> Result<(u64, Hash)> {
+    let sequence = meta(db, "checkpoint")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut hash = Hash::default();
+    if let Some(text) = meta(db, "running_hash")? {
+        hex::decode_to_slice(text, &mut hash)
+            .map_err(|error| ProjectionError::Views(format!("the checkpoint's hash is damaged: {error}")))?;
+    }
+    Ok((sequence, hash))
 }
 
 fn checkpoint_set(db: Db<'_>, sequence: u64, running_hash: &Hash) -> Result<()> {

@@ -2,6 +2,9 @@
 //! the cell's mark, the tenants apart from it and the live generation are kept in a small SQLite file
 //! beside them. A crash between the two delivers commits again, and the file leaves them out.
 
+mod backup;
+mod take_over;
+
 use super::{
     checkpoint::{checkpoint_load, checkpoint_swap},
     generations::failed,
@@ -13,19 +16,22 @@ use super::{
 use crate::{
     dcl::{BatchBody, Dcl, FeedFact, OpenedCommit, OpenedEvents, tables::PROJECTOR_VERSION},
     error::ProjectionError,
+    snapshots::Snapshots,
 };
 use async_trait::async_trait;
 use autonomos_domain::{aggregates::feed::FeedEvent, envelope::AggregateType, ids::TenantId};
 use autonomos_log::{
     events::{EventError, open_body},
-    port::StoredCommit,
+    port::{EventLog, StoredCommit},
     seal::KeyRing,
 };
-use sqlx::{Connection, Row, SqliteConnection};
+use backup::Backup;
+use sqlx::{Connection, SqliteConnection};
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -55,8 +61,13 @@ impl Tables for Control {
     }
 
     fn definitions(&self) -> Vec<Table> {
-        let columns = vec![Column::new("tenant", Kind::Word), Column::new("cell", Kind::Integer)];
-        vec![Table { name: "files", columns, key: vec!["tenant"], indexes: vec![] }]
+        let table = |name, columns| Table { name, columns, key: vec!["tenant"], indexes: vec![] };
+        let tenant = || Column::new("tenant", Kind::Word);
+        vec![
+            table("files", vec![tenant(), Column::new("cell", Kind::Integer)]),
+            // The last commit in each tenant's file. A generation made before it was kept has none.
+            table("positions", vec![tenant(), Column::new("sequence", Kind::Integer)]),
+        ]
     }
 
     async fn apply(&self, _: &mut Session<'_>, _: &[Opened]) -> Result<(), ApplyError> {
@@ -70,12 +81,28 @@ pub(crate) struct DclProjector {
     folder: PathBuf,
     ring: Arc<dyn KeyRing>,
     live: Arc<AtomicU64>,
+    snapshots: Option<Arc<Snapshots>>,
+    /// What takes snapshots of the generation that was opened last.
+    backup: parking_lot::Mutex<Weak<Backup>>,
 }
 
 impl DclProjector {
-    pub(crate) fn new(folder: PathBuf, dcl: Arc<Dcl>, ring: Arc<dyn KeyRing>) -> Self {
+    pub(crate) fn new(
+        folder: PathBuf,
+        dcl: Arc<Dcl>,
+        ring: Arc<dyn KeyRing>,
+        snapshots: Option<Arc<Snapshots>>,
+    ) -> Self {
         let control = SqliteProjector::new(&folder, "control", Arc::new(Control), Arc::clone(&ring));
-        Self { control, dcl, folder, ring, live: Arc::default() }
+        Self {
+            control,
+            dcl,
+            folder,
+            ring,
+            live: Arc::default(),
+            snapshots,
+            backup: parking_lot::Mutex::default(),
+        }
     }
 
     /// Tenants that have files, each with the generations of them.
@@ -123,9 +150,20 @@ impl Projector for DclProjector {
     }
 
     async fn open(&self, generation: u64) -> Result<Arc<dyn Store>, ProjectionError> {
+        let control = Arc::new(Mutex::new(Some(self.control.connect(generation).await?)));
+        let backup = self.snapshots.as_ref().map(|snapshots| {
+            Backup::new(Arc::clone(snapshots), Arc::clone(&self.dcl), generation, Arc::clone(&control))
+        });
+        *self.backup.lock() = backup.as_ref().map(Arc::downgrade).unwrap_or_default();
+        if let Some(backup) = &backup
+            && self.live.load(Ordering::SeqCst) == generation
+        {
+            backup.start();
+        }
         Ok(Arc::new(DclStore {
-            control: Mutex::new(Some(self.control.connect(generation).await?)),
+            control,
             generation,
+            backup,
             dcl: Arc::clone(&self.dcl),
             folder: self.folder.clone(),
             ring: Arc::clone(&self.ring),
@@ -143,6 +181,12 @@ impl Projector for DclProjector {
             // Also at a start: a copy may be behind.
             self.dcl.touched().mark(tenant);
         }
+        let backup = self.backup.lock().upgrade();
+        if let Some(backup) = backup
+            && backup.generation() == generation
+        {
+            backup.start();
+        }
         Ok(())
     }
 
@@ -154,9 +198,12 @@ impl Projector for DclProjector {
     }
 }
 
+type Connected = Arc<Mutex<Option<SqliteConnection>>>;
+
 struct DclStore {
-    control: Mutex<Option<SqliteConnection>>,
+    control: Connected,
     generation: u64,
+    backup: Option<Arc<Backup>>,
     dcl: Arc<Dcl>,
     folder: PathBuf,
     ring: Arc<dyn KeyRing>,
@@ -166,19 +213,18 @@ struct DclStore {
 
 #[async_trait]
 impl Store for DclStore {
+    async fn take_over(&self, log: &dyn EventLog, cell: u16) -> Result<(), ProjectionError> {
+        let Some(backup) = &self.backup else { return Ok(()) };
+        backup.taken_over();
+        take_over::take_over(self, backup, log, cell).await
+    }
+
     async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError> {
         let mut guard = self.control.lock().await;
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
         let mut checkpoint = checkpoint_load(&mut Session::Sqlite(connection), cell).await?;
-        let tenants = sqlx::query("SELECT tenant FROM files WHERE cell = $1")
-            .bind(i64::from(cell))
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in tenants {
-            let text: String = row.try_get(0)?;
-            let Ok(tenant) = text.parse::<TenantId>() else { continue };
-            let file = self.folder.join(&text).join(format!("{}.duckdb", self.generation));
-            if !file.exists() {
+        for tenant in files(connection, cell).await? {
+            if !self.file(tenant).exists() {
                 tracing::warn!(%tenant, "the tenant's views are gone: they are built again");
                 checkpoint.tenants.insert(tenant, TenantMark::Behind { sequence: 0 });
             }
@@ -205,28 +251,74 @@ impl Store for DclStore {
         let mut transaction = connection.begin().await?;
         checkpoint_swap(&mut Session::Sqlite(&mut transaction), super::DCL, cell, from, to).await?;
         for turn in turns {
-            sqlx::query("INSERT INTO files (tenant, cell) VALUES ($1, $2) ON CONFLICT (tenant) DO NOTHING")
-                .bind(turn.tenant.to_string())
-                .bind(i64::from(cell))
-                .execute(&mut *transaction)
-                .await?;
+            file_add(&mut transaction, turn.tenant, cell).await?;
+            if let Some(last) = turn.commits.last() {
+                position_set(&mut transaction, turn.tenant, last.position.sequence).await?;
+            }
         }
         transaction.commit().await?;
         if self.live.load(Ordering::SeqCst) == self.generation {
             for turn in turns {
                 self.dcl.touched().mark(turn.tenant);
+                if let Some(backup) = &self.backup {
+                    backup.changed(turn.tenant, turn.commits.len() as u64);
+                }
             }
         }
         Ok(())
     }
 
     async fn close(&self) {
+        if let Some(backup) = &self.backup {
+            backup.stop(self.live.load(Ordering::SeqCst) == self.generation).await;
+        }
         if let Some(connection) = self.control.lock().await.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "closing the views' checkpoint failed");
         }
     }
+}
+
+impl DclStore {
+    fn file(&self, tenant: TenantId) -> PathBuf {
+        self.folder.join(tenant.to_string()).join(format!("{}.duckdb", self.generation))
+    }
+
+    /// Tenants of a cell that have files.
+    async fn kept(&self, cell: u16) -> Result<BTreeSet<TenantId>, ProjectionError> {
+        let mut guard = self.control.lock().await;
+        files(guard.as_mut().ok_or(ProjectionError::Stopped)?, cell).await
+    }
+}
+
+async fn files(control: &mut SqliteConnection, cell: u16) -> Result<BTreeSet<TenantId>, ProjectionError> {
+    let rows = sqlx::query_scalar::<_, String>("SELECT tenant FROM files WHERE cell = $1")
+        .bind(i64::from(cell))
+        .fetch_all(control)
+        .await?;
+    Ok(rows.iter().filter_map(|tenant| tenant.parse().ok()).collect())
+}
+
+/// Says that a tenant has a file.
+async fn file_add(control: &mut SqliteConnection, tenant: TenantId, cell: u16) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO files (tenant, cell) VALUES ($1, $2) ON CONFLICT (tenant) DO NOTHING")
+        .bind(tenant.to_string())
+        .bind(i64::from(cell))
+        .execute(control)
+        .await
+        .map(drop)
+}
+
+/// Says what the last commit in a tenant's file is.
+async fn position_set(
+    control: &mut SqliteConnection,
+    tenant: TenantId,
+    sequence: u64,
+) -> Result<(), sqlx::Error> {
+    let set = "INSERT INTO positions (tenant, sequence) VALUES ($1, $2) \
+               ON CONFLICT (tenant) DO UPDATE SET sequence = excluded.sequence";
+    sqlx::query(set).bind(tenant.to_string()).bind(sequence as i64).execute(control).await.map(drop)
 }
 
 /// Blocking: applies what the tenant's file does not have yet.

@@ -28,9 +28,10 @@ pub use seat::lease_name;
 pub use sqlite::SqliteProjector;
 
 use crate::{
-    dcl::{Dcl, DclOptions, read::DclReads},
+    dcl::{Dcl, DclOptions, read::DclReads, tables::PROJECTOR_VERSION},
     error::ProjectionError,
     read_models::{ReadModelTables, query::ReadModels},
+    snapshots::{SnapshotOptions, Snapshots},
     unified::Unified,
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
@@ -64,6 +65,8 @@ pub struct Options {
     /// Stored bytes read ahead of what is applied.
     pub read_ahead_bytes: usize,
     pub dcl: DclOptions,
+    /// Where snapshots of the unified views go, if anywhere.
+    pub snapshots: Option<SnapshotOptions>,
     pub part: Part,
 }
 
@@ -90,6 +93,7 @@ impl Options {
             turn_bytes: 20 << 20,
             read_ahead_bytes: 20 << 20,
             dcl: DclOptions::default(),
+            snapshots: None,
             part: Part::default(),
         }
     }
@@ -174,7 +178,11 @@ struct Parts {
     dcl: Arc<Dcl>,
 }
 
-async fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, ProjectionError> {
+async fn parts(
+    options: &Options,
+    log: &dyn EventLog,
+    ring: &Arc<dyn KeyRing>,
+) -> Result<Parts, ProjectionError> {
     let (tables, keys) = (Arc::new(ReadModelTables), Arc::clone(ring));
     let (read_models, reads): (Arc<dyn Projector>, Live) = match &options.read_models {
         Location::Folder => {
@@ -191,7 +199,15 @@ async fn parts(options: &Options, ring: &Arc<dyn KeyRing>) -> Result<Parts, Proj
     };
     let folder = options.data_dir.join("dcl");
     let dcl = Arc::new(Dcl::open(&folder, options.dcl.clone())?);
-    let dcl_projector = Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring)));
+    let snapshots = match &options.snapshots {
+        Some(to) => {
+            let transfer = folder.join("transfer");
+            Some(Arc::new(Snapshots::open(to.clone(), log.log_id(), PROJECTOR_VERSION, transfer)?))
+        }
+        None => None,
+    };
+    let dcl_projector =
+        Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring), snapshots));
     Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl })
 }
 
@@ -203,7 +219,7 @@ impl Service {
         log: Arc<dyn EventLog>,
         ring: Arc<dyn KeyRing>,
     ) -> Result<Handle, ProjectionError> {
-        let parts = parts(&options, &ring).await?;
+        let parts = parts(&options, &*log, &ring).await?;
         let unified = match &options.unified_tables {
             Some(postgres) => Some(Unified::start(postgres, Arc::clone(&parts.dcl)).await?),
             None => None,
@@ -379,7 +395,7 @@ pub async fn rebuild_offline(
     projector: &str,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
-    let parts = parts(&options, &ring).await?;
+    let parts = parts(&options, &*log, &ring).await?;
     let chosen: Arc<dyn Projector> = match projector {
         READ_MODELS => parts.read_models,
         DCL => parts.dcl_projector,

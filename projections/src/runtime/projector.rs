@@ -10,7 +10,7 @@ use autonomos_domain::{
     envelope::{AggregateType, Hash},
     ids::TenantId,
 };
-use autonomos_log::port::StoredCommit;
+use autonomos_log::port::{EventLog, StoredCommit};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Where one tenant stands, when that is not the cell's low-water mark.
@@ -88,6 +88,13 @@ pub trait Tables: Send + Sync + 'static {
 /// One generation's tables.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Before the checkpoint is followed from: takes what an earlier owner left for the next one, so
+    /// that less of the log is to be applied. Not asked of a generation that is built to replace
+    /// another.
+    async fn take_over(&self, _log: &dyn EventLog, _cell: u16) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
     async fn checkpoint(&self, cell: u16) -> Result<CellCheckpoint, ProjectionError>;
 
     /// Applies the turns and moves the checkpoint from `from` to `to`, all or nothing. Fails with

@@ -40,10 +40,14 @@ impl Generation {
         number: u64,
         log: &Arc<dyn EventLog>,
         options: &Options,
+        begin: Begin,
     ) -> Result<Arc<Self>, ProjectionError> {
         let store = projector.open(number).await?;
         let mut cells = Vec::new();
         for cell in 0..log.cells() {
+            if begin == Begin::TakeOver {
+                store.take_over(&**log, cell).await?;
+            }
             let setup = Setup {
                 name: projector.name(),
                 log: Arc::clone(log),
@@ -118,6 +122,15 @@ impl Generation {
     }
 }
 
+/// What a generation begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// What there is: its own, and what an earlier owner left.
+    TakeOver,
+    /// Its own alone, which is nothing when it is new.
+    Own,
+}
+
 pub(crate) struct Runner {
     pub(crate) projector: Arc<dyn Projector>,
     log: Arc<dyn EventLog>,
@@ -138,12 +151,13 @@ impl Runner {
     ) -> Result<Arc<Self>, ProjectionError> {
         let live = match projector.live().await? {
             Some(number) => {
-                let generation = Generation::start(&*projector, number, &log, &options).await?;
+                let generation =
+                    Generation::start(&*projector, number, &log, &options, Begin::TakeOver).await?;
                 projector.activate(number).await?;
                 projector.keep_only(number).await?;
                 generation
             }
-            None => build(&*projector, &log, &options, &|_, _| {}).await?,
+            None => build(&*projector, &log, &options, Begin::TakeOver, &|_, _| {}).await?,
         };
         Ok(Arc::new(Self {
             projector,
@@ -318,7 +332,7 @@ impl Runner {
 
     async fn rebuild_now(&self) -> Result<(), ProjectionError> {
         let number = self.projector.next_generation().await?;
-        let next = Generation::start(&*self.projector, number, &self.log, &self.options).await?;
+        let next = Generation::start(&*self.projector, number, &self.log, &self.options, Begin::Own).await?;
         *self.next.lock() = Some(Arc::clone(&next));
         let live = self.live.borrow().clone();
         let shown = |generation: &Generation| -> Vec<u64> {
@@ -343,7 +357,9 @@ impl Runner {
         if let Err(error) = swapped.await {
             next.stop().await;
             live.store.close().await;
-            let again = Generation::start(&*self.projector, live.number, &self.log, &self.options).await?;
+            let again =
+                Generation::start(&*self.projector, live.number, &self.log, &self.options, Begin::Own)
+                    .await?;
             self.live.send_replace(again);
             return Err(error);
         }
@@ -367,6 +383,7 @@ pub(crate) async fn build(
     projector: &dyn Projector,
     log: &Arc<dyn EventLog>,
     options: &Options,
+    begin: Begin,
     tell: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Arc<Generation>, ProjectionError> {
     let number = projector.next_generation().await?;
@@ -374,7 +391,7 @@ pub(crate) async fn build(
     for cell in 0..log.cells() {
         targets.push(log.head(cell).await?.sequence);
     }
-    let generation = Generation::start(projector, number, log, options).await?;
+    let generation = Generation::start(projector, number, log, options, begin).await?;
     if let Err(error) = generation.reach(&targets, tell).await {
         generation.stop().await;
         return Err(error);
@@ -391,6 +408,6 @@ pub(crate) async fn build_offline(
     options: &Options,
     tell: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
-    build(projector, log, options, tell).await?.stop().await;
+    build(projector, log, options, Begin::Own, tell).await?.stop().await;
     Ok(())
 }

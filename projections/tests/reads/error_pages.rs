@@ -33,6 +33,7 @@ fn every_code_has_its_page() {
         Error::GenerationGone,
         Error::Unstorable(text()),
         Error::Address,
+        Error::Snapshot(text()),
     ];
     for error in errors {
         let page = format!("{}/../docs/errors/{}.md", env!("CARGO_MANIFEST_DIR"), error.code());

@@ -9,6 +9,7 @@ mod owners;
 mod parity;
 mod read_models;
 mod runtime;
+mod snapshots;
 mod unified_tables;
 mod views;
 mod views_from_log;

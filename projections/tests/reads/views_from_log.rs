@@ -129,7 +129,7 @@ async fn export(handle: &Handle, of: TenantId, format: ExportFormat, at: Option<
 }
 
 /// Two tenants with two sources each, in several batches; the positions on the way.
-async fn fill(world: &World) -> Vec<Position> {
+pub(crate) async fn fill(world: &World) -> Vec<Position> {
     let mut positions = Vec::new();
     for of in [1, 2] {
         let mut sales = Source::new(world, of, of * 10 + 1, "accounts").await;
@@ -152,13 +152,13 @@ async fn fill(world: &World) -> Vec<Position> {
     positions
 }
 
-async fn wait(handle: &Handle, position: Position) {
+pub(crate) async fn wait(handle: &Handle, position: Position) {
     for of in [1, 2] {
         handle.wait_for(tenant(of), position, &[READ_MODELS, DCL], LONG).await.unwrap();
     }
 }
 
-async fn everything(handle: &Handle, positions: &[Position]) -> Vec<Vec<u8>> {
+pub(crate) async fn everything(handle: &Handle, positions: &[Position]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for of in [tenant(1), tenant(2)] {
         for format in [ExportFormat::Csv, ExportFormat::Ndjson, ExportFormat::Parquet, ExportFormat::Arrow] {
@@ -172,7 +172,7 @@ async fn everything(handle: &Handle, positions: &[Position]) -> Vec<Vec<u8>> {
 }
 
 /// Equal bytes; texts are shown where they differ.
-fn check(before: &[Vec<u8>], after: &[Vec<u8>], what: &str) {
+pub(crate) fn check(before: &[Vec<u8>], after: &[Vec<u8>], what: &str) {
     for (before, after) in before.iter().zip(after) {
         assert_eq!(String::from_utf8_lossy(before), String::from_utf8_lossy(after), "{what}");
     }

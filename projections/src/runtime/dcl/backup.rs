@@ -1,0 +1,256 @@
+//! Takes snapshots of the live generation's files in the background, one at a time, and of what
+//! changed since at a graceful stop.
+
+use super::{Connected, checkpoint_load};
+use crate::{
+    dcl::Dcl,
+    error::ProjectionError,
+    runtime::{projector::TenantMark, sql::Session},
+    snapshots::{Manifest, Snapshots, Subject, blocking},
+};
+use autonomos_domain::ids::TenantId;
+use parking_lot::Mutex;
+use sqlx::{Row, SqliteConnection};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub(super) struct Backup {
+    snapshots: Arc<Snapshots>,
+    dcl: Arc<Dcl>,
+    generation: u64,
+    control: Connected,
+    /// Tenants that changed since their last snapshot.
+    changed: Mutex<BTreeMap<TenantId, Changed>>,
+    due: Notify,
+    /// Snapshots are of what this generation began with; else it replaces what they are of.
+    taken_over: AtomicBool,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    commits: u64,
+    since: Instant,
+}
+
+impl Backup {
+    pub(super) fn new(
+        snapshots: Arc<Snapshots>,
+        dcl: Arc<Dcl>,
+        generation: u64,
+        control: Connected,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            snapshots,
+            dcl,
+            generation,
+            control,
+            changed: Mutex::default(),
+            due: Notify::new(),
+            taken_over: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            task: Mutex::default(),
+        })
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) const fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    pub(super) fn taken_over(&self) {
+        self.taken_over.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn changed(&self, tenant: TenantId, commits: u64) {
+        let mut changed = self.changed.lock();
+        let entry = changed.entry(tenant).or_insert_with(|| Changed { commits: 0, since: Instant::now() });
+        entry.commits += commits;
+        if entry.commits >= self.snapshots.options().commits {
+            self.due.notify_one();
+        }
+    }
+
+    /// From now on the generation is live. Starting twice is the same.
+    pub(super) fn start(self: &Arc<Self>) {
+        let mut task = self.task.lock();
+        if task.is_none() {
+            let backup = Arc::clone(self);
+            *task = Some(tokio::spawn(async move {
+                backup.stop.run_until_cancelled(backup.run()).await;
+            }));
+        }
+    }
+
+    /// Ends what runs; then, if the generation `is_live`, takes snapshots of what changed, as many as
+    /// the time allows.
+    pub(super) async fn stop(&self, is_live: bool) {
+        self.stop.cancel();
+        let task = self.task.lock().take();
+        let Some(task) = task else { return };
+        if let Err(error) = task.await {
+            tracing::error!(%error, "taking snapshots of the unified views ended badly");
+        }
+        if !is_live {
+            return;
+        }
+        let time = self.snapshots.options().stop_time;
+        let last = async {
+            let changed: Vec<TenantId> = self.changed.lock().keys().copied().collect();
+            for tenant in &changed {
+                self.take(*tenant).await;
+            }
+            if !changed.is_empty() {
+                self.manifests().await;
+            }
+        };
+        if tokio::time::timeout(time, last).await.is_err() {
+            let left = self.changed.lock().len();
+            tracing::warn!(left, "not all snapshots of the unified views were taken in time");
+        }
+    }
+
+    async fn run(&self) {
+        if let Err(error) = self.look().await {
+            tracing::warn!(%error, "it is not known which snapshots of the unified views there are");
+        }
+        let mut taken = false;
+        loop {
+            let (tenant, next) = self.next();
+            if let Some(tenant) = tenant {
+                taken |= self.take(tenant).await;
+                continue;
+            }
+            if std::mem::take(&mut taken) {
+                self.manifests().await;
+            }
+            tokio::select! {
+                () = self.due.notified() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Notes the tenants whose files are newer than their snapshots, or other.
+    async fn look(&self) -> Result<(), ProjectionError> {
+        let found = self.snapshots.tenants().await?;
+        let files = {
+            let mut guard = self.control.lock().await;
+            files(guard.as_mut().ok_or(ProjectionError::Stopped)?, None).await?
+        };
+        for (tenant, sequence) in files {
+            let newest = found.get(&tenant).and_then(|keys| keys.first()).map(|key| key.sequence);
+            let is_newer = newest.is_none_or(|newest| sequence.is_some_and(|sequence| sequence > newest));
+            if is_newer || !self.taken_over.load(Ordering::SeqCst) {
+                self.changed(tenant, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// A tenant whose snapshot is due, and when to look again.
+    fn next(&self) -> (Option<TenantId>, Instant) {
+        let options = self.snapshots.options();
+        let now = Instant::now();
+        let changed = self.changed.lock();
+        let is_due = |entry: &Changed| entry.commits >= options.commits || entry.since + options.age <= now;
+        let due = changed.iter().find(|(_, entry)| is_due(entry)).map(|(tenant, _)| *tenant);
+        let next = changed.values().map(|entry| entry.since).min().unwrap_or(now) + options.age;
+        (due, next)
+    }
+
+    /// Takes a tenant's snapshot; one that fails is tried again when as much has changed again.
+    async fn take(&self, tenant: TenantId) -> bool {
+        let before = self.changed.lock().get(&tenant).map_or(0, |entry| entry.commits);
+        let taken = self.copy(tenant).await;
+        let mut changed = self.changed.lock();
+        if let Err(error) = &taken {
+            tracing::warn!(%tenant, %error, "a snapshot of the unified views could not be taken");
+            metrics::counter!("aos_snapshot_failures_total").increment(1);
+        }
+        if let Some(entry) = changed.get_mut(&tenant) {
+            entry.commits -= before.min(entry.commits);
+            entry.since = Instant::now();
+            if taken.is_ok() && entry.commits == 0 {
+                changed.remove(&tenant);
+            }
+        }
+        taken.is_ok()
+    }
+
+    async fn copy(&self, tenant: TenantId) -> Result<(), ProjectionError> {
+        let (dcl, generation) = (Arc::clone(&self.dcl), self.generation);
+        let file = self.snapshots.temporary();
+        let (file, facts) = blocking(move || {
+            let facts = dcl.copy(tenant, generation, file.path())?;
+            Ok((file, facts))
+        })
+        .await?;
+        if facts.sequence > 0 {
+            self.snapshots.put(Subject::Tenant(tenant), facts.sequence, file.path()).await?;
+            metrics::counter!("aos_snapshots_taken_total").increment(1);
+        }
+        Ok(())
+    }
+
+    async fn manifests(&self) {
+        if let Err(error) = self.manifests_put().await {
+            tracing::warn!(%error, "the manifest of snapshots could not be written");
+        }
+    }
+
+    async fn manifests_put(&self) -> Result<(), ProjectionError> {
+        for (cell, manifest) in self.manifests_read().await? {
+            self.snapshots.manifest_put(cell, &manifest).await?;
+        }
+        Ok(())
+    }
+
+    /// Every cell as the generation has it at this moment.
+    async fn manifests_read(&self) -> Result<Vec<(u16, Manifest)>, ProjectionError> {
+        let mut guard = self.control.lock().await;
+        let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
+        let cells: Vec<i64> =
+            sqlx::query_scalar("SELECT cell FROM checkpoints").fetch_all(&mut *connection).await?;
+        let mut manifests = Vec::new();
+        for cell in cells {
+            let cell = cell as u16;
+            let checkpoint = checkpoint_load(&mut Session::Sqlite(connection), cell).await?;
+            let Some(hash) = checkpoint.hash else { continue };
+            let mut tenants = files(connection, Some(cell)).await?;
+            for (tenant, mark) in &checkpoint.tenants {
+                if !matches!(mark, TenantMark::Ahead { .. }) {
+                    tenants.insert(*tenant, None);
+                }
+            }
+            manifests.push((cell, Manifest { sequence: checkpoint.hash_sequence, hash, tenants }));
+        }
+        Ok(manifests)
+    }
+}
+
+/// Tenants that have files, of one cell or of all, with the last commit in each.
+async fn files(
+    control: &mut SqliteConnection,
+    cell: Option<u16>,
+) -> Result<BTreeMap<TenantId, Option<u64>>, ProjectionError> {
+    let select = "SELECT f.tenant, p.sequence FROM files f LEFT JOIN positions p ON p.tenant = f.tenant \
+                  WHERE f.cell = coalesce($1, f.cell)";
+    let mut files = BTreeMap::new();
+    for row in sqlx::query(select).bind(cell.map(i64::from)).fetch_all(control).await? {
+        let Ok(tenant) = row.try_get::<String, _>(0)?.parse::<TenantId>() else { continue };
+        files.insert(tenant, row.try_get::<Option<i64>, _>(1)?.map(|sequence| sequence as u64));
+    }
+    Ok(files)
+}
