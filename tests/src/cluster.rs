@@ -63,11 +63,6 @@ impl Cluster {
         self.folder.path().join(name)
     }
 
-    /// The database of the nodes, by name.
-    pub fn database(&self) -> &str {
-        self.database_url.rsplit('/').next().unwrap_or_default()
-    }
-
     /// The settings every node has.
     pub fn environment(&self) -> Vec<(String, String)> {
         let at = |name: &str| self.folder.path().join(name).display().to_string();

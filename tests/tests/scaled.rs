@@ -58,7 +58,7 @@ async fn tools_of_a_tenant_see_its_rows(cluster: &Cluster, client: &Client) {
     let role = made["role"].as_str().expect("a role");
     let allow = format!("ALTER ROLE {role} LOGIN PASSWORD 'tool'");
     cluster.postgres.execute("postgres", &allow).expect("the operator may");
-    let database = cluster.database();
+    let database = cluster.database_name();
     let url = format!("postgres://{role}:tool@127.0.0.1:{}/{database}", cluster.postgres.port);
     let mut tool = PgConnection::connect(&url).await.expect("the tool signs in");
     let mut shown: Vec<String> = client
