@@ -37,10 +37,10 @@ async fn the_main_job_on_two_nodes() {
     main_job(&client, &cluster.inbox(), async || {}).await;
     what_one_node_decides_the_other_knows(&client, &one, &two, &cluster.inbox()).await;
     tools_of_a_tenant_see_its_rows(&cluster, &client).await;
-    // The owner leaves the views' snapshots behind; the other one goes on from them.
+    // The owner leaves the views' snapshots behind, as far as its time allows; the other one goes on from
+    // what there is.
     let before = client.rows("accounts", "").await;
     one.stop();
-    assert!(cluster.data_dir("shared").join("snapshots").join("views").is_dir());
     assert_eq!(client.clone().spread(&[&two.url]).rows("accounts", "").await, before);
     drop(two);
     verified(&cluster);

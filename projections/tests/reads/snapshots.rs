@@ -83,7 +83,9 @@ impl Node {
 
     /// One that takes snapshots when it stops, and takes over from those there are.
     async fn start(world: &World, name: &str) -> Self {
-        Self::with(world, name, Some(SnapshotOptions::new(local(world)))).await
+        // As long as it takes on a machine that does much else.
+        let options = SnapshotOptions { stop_time: LONG, ..SnapshotOptions::new(local(world)) };
+        Self::with(world, name, Some(options)).await
     }
 
     fn applied(&self) -> u64 {

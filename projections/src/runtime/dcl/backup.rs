@@ -31,6 +31,8 @@ pub(super) struct Backup {
     due: Notify,
     /// Snapshots are of what this generation began with; else it replaces what they are of.
     taken_over: AtomicBool,
+    /// It is known which snapshots lack what the generation began with.
+    looked: AtomicBool,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -56,6 +58,7 @@ impl Backup {
             changed: Mutex::default(),
             due: Notify::new(),
             taken_over: AtomicBool::new(false),
+            looked: AtomicBool::new(false),
             stop: CancellationToken::new(),
             task: Mutex::default(),
         })
@@ -107,6 +110,8 @@ impl Backup {
         }
         let time = self.snapshots.options().stop_time;
         let last = async {
+            // It may have ended before the task came to it.
+            self.look_once().await;
             let changed: Vec<TenantId> = self.changed.lock().keys().copied().collect();
             for tenant in &changed {
                 self.take(*tenant).await;
@@ -122,9 +127,7 @@ impl Backup {
     }
 
     async fn run(&self) {
-        if let Err(error) = self.look().await {
-            tracing::warn!(%error, "it is not known which snapshots of the unified views there are");
-        }
+        self.look_once().await;
         let mut taken = false;
         loop {
             let (tenant, next) = self.next();
@@ -138,6 +141,18 @@ impl Backup {
             tokio::select! {
                 () = self.due.notified() => {}
                 () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn look_once(&self) {
+        if self.looked.load(Ordering::SeqCst) {
+            return;
+        }
+        match self.look().await {
+            Ok(()) => self.looked.store(true, Ordering::SeqCst),
+            Err(error) => {
+                tracing::warn!(%error, "it is not known which snapshots of the unified views there are");
             }
         }
     }
