@@ -284,24 +284,24 @@ impl Commands {
 
             let mut candidate = A::clone(&state);
             let sink = EventSink::<A>::default();
-            let decided = candidate.handle(command.clone(), &(), &sink).await;
+            let decided = match candidate.handle(command.clone(), &(), &sink).await {
+                Ok(()) => Ok(sink.collect().await),
+                Err(error) => Err(error),
+            };
+            // What would be appended is checked by the log; what is not must be right by itself.
+            let appends = decided.as_ref().is_ok_and(|events| !events.is_empty());
+            if !appends && known && inner.log.has_other_writers() {
+                slot.forget();
+                continue;
+            }
             let events = match decided {
-                Ok(()) => sink.collect().await,
-                // What would be appended is checked by the log; what is not must be right by itself.
-                Err(_) if known && inner.log.has_other_writers() => {
-                    slot.forget();
-                    continue;
-                }
+                Ok(events) => events,
                 Err(error) => {
                     turn.forget_nothing(version);
                     return Err(error.into());
                 }
             };
             if events.is_empty() {
-                if known && inner.log.has_other_writers() {
-                    slot.forget();
-                    continue;
-                }
                 turn.forget_nothing(version);
                 return Ok(Outcome { position: None, version, replayed: false });
             }

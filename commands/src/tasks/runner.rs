@@ -76,8 +76,8 @@ pub(super) struct Runner {
     /// Sequence up to which each cell was read, and written down.
     seen: Vec<u64>,
     written: Vec<u64>,
-    /// Changes the table would not take, by cell: they go with the next ones.
-    unwritten: Vec<Vec<(TaskKey, Option<Row>)>>,
+    /// Changes the table would not take, by cell, the last of each task: they go with the next ones.
+    unwritten: Vec<HashMap<TaskKey, Option<Row>>>,
     /// Cells whose history as of the start is not read yet, with its end.
     behind: HashMap<u16, u64>,
 }
@@ -105,7 +105,7 @@ impl Runner {
             aside: HashMap::new(),
             work: JoinSet::new(),
             written: seen.clone(),
-            unwritten: vec![Vec::new(); seen.len()],
+            unwritten: vec![HashMap::new(); seen.len()],
             seen,
             behind: HashMap::new(),
         })
@@ -209,8 +209,9 @@ impl Runner {
     fn write(&mut self, cell: u16, changes: &[(TaskKey, Option<Row>)]) {
         let sequence = self.seen[usize::from(cell)];
         let unwritten = &mut self.unwritten[usize::from(cell)];
-        unwritten.extend_from_slice(changes);
-        match self.table.write(cell, sequence, unwritten) {
+        unwritten.extend(changes.iter().copied());
+        let changes: Vec<_> = unwritten.iter().map(|(key, row)| (*key, *row)).collect();
+        match self.table.write(cell, sequence, &changes) {
             Ok(()) => {
                 unwritten.clear();
                 self.written[usize::from(cell)] = sequence;
@@ -419,7 +420,7 @@ impl Runner {
                     if let Err(error) = self.table.remove(key) {
                         tracing::error!(%error, "the table of open tasks cannot be written");
                         let cell = self.shared.commands.log().cell_of(key.tenant);
-                        self.unwritten[usize::from(cell)].push((key, None));
+                        self.unwritten[usize::from(cell)].insert(key, None);
                     }
                 }
             }
