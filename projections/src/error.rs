@@ -98,6 +98,12 @@ impl ProjectionError {
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Views(message) if message.contains("Out of Memory"))
     }
+
+    /// Whether DuckDB gave up an open file, as after a checkpoint that did not fit on the disk: all of
+    /// it fails from then on, until the file is closed and opened again.
+    pub(crate) fn is_file_lost(&self) -> bool {
+        matches!(self, Self::Views(message) if message.contains("FATAL Error"))
+    }
 }
 
 impl From<LogError> for ProjectionError {

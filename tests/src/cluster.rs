@@ -20,6 +20,17 @@ pub struct Cluster {
     folder: tempfile::TempDir,
 }
 
+/// Lines of a node's log that a failed test shows.
+const COMPLAINTS: usize = 60;
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.complaints());
+        }
+    }
+}
+
 impl Cluster {
     /// Starts the servers.
     pub fn start() -> Self {
@@ -87,6 +98,23 @@ impl Cluster {
     pub fn node(&self, name: &str, roles: &str) -> Server {
         let data_dir = self.data_dir(name);
         self.start_node(&data_dir, name, roles).unwrap_or_else(|said| panic!("node `{name}`: {said}"))
+    }
+
+    /// What the nodes complained about last.
+    fn complaints(&self) -> String {
+        let mut said = String::new();
+        for file in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            if file.path().extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            // Requests that failed are the test's to tell.
+            let is_complaint = |line: &&str| !line.contains("INFO") && !line.contains("http::");
+            let complaints: Vec<&str> = text.lines().filter(is_complaint).collect();
+            let last = complaints[complaints.len().saturating_sub(COMPLAINTS)..].join("\n");
+            said = format!("{said}\n{}:\n{last}\n", file.file_name().display());
+        }
+        said
     }
 
     fn start_node(&self, data_dir: &Path, name: &str, roles: &str) -> Result<Server, String> {

@@ -72,6 +72,7 @@ impl<'a> Start<'a> {
         }
         command
             .args(["--listen", "127.0.0.1:0"])
+            .env("NO_COLOR", "1")
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -111,14 +111,36 @@ pub struct Instance {
     path: PathBuf,
     root: Mutex<Connection>,
     writer: Mutex<TenantDcl>,
+    /// DuckDB gave it up: it is to be opened again once nobody holds it.
+    lost: AtomicBool,
 }
 
 impl Instance {
     /// A connection of its own for a reader: it sees the last committed state and blocks nobody.
     pub fn reader(&self) -> Result<Connection> {
-        let connection = self.root.lock().try_clone()?;
-        connection.execute_batch("SET TimeZone = 'UTC'")?;
-        Ok(connection)
+        let connected = || {
+            let connection = self.root.lock().try_clone()?;
+            connection.execute_batch("SET TimeZone = 'UTC'")?;
+            Ok(connection)
+        };
+        self.noted(connected())
+    }
+
+    /// Remembers if an error says that the file is lost. Every use begins with a statement whose error
+    /// comes here, so that whoever comes next opens the file again.
+    pub(crate) fn note(&self, error: &ProjectionError) {
+        if error.is_file_lost() && !self.lost.swap(true, Ordering::SeqCst) {
+            tracing::warn!(path = %self.path.display(), %error, "a file of the unified views is opened again");
+        }
+    }
+
+    /// The same, of a result.
+    pub(crate) fn noted<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.note(error))
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// The writer; one at a time.
@@ -180,7 +202,12 @@ impl Dcl {
     pub fn instance(&self, tenant: TenantId, generation: u64) -> Result<Arc<Instance>> {
         let path = self.file(tenant, generation);
         let mut files = self.files.lock();
+        files.recent.retain(|instance| !instance.is_lost());
         let instance = match files.alive.get(&path).and_then(Weak::upgrade) {
+            Some(instance) if instance.is_lost() => {
+                let reason = "IO Error: it failed and is still in use: it is opened again in a moment";
+                return Err(ProjectionError::Views(format!("`{}`: {reason}", path.display())));
+            }
             Some(instance) => instance,
             None => {
                 let dir = self.tenant_dir(tenant);
@@ -269,5 +296,32 @@ fn open_file(path: &Path, options: &DclOptions) -> Result<Instance> {
     let writer = connection.try_clone()?;
     writer.execute_batch("SET TimeZone = 'UTC'")?;
     let writer = Mutex::new(TenantDcl::new(writer, options.runs));
-    Ok(Instance { path: path.to_owned(), root: Mutex::new(connection), writer })
+    let root = Mutex::new(connection);
+    Ok(Instance { path: path.to_owned(), root, writer, lost: AtomicBool::new(false) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_given_up_is_opened_again_once_nobody_holds_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dcl = Dcl::open(folder.path(), DclOptions::default()).expect("opens");
+        let tenant = TenantId::random();
+        let first = dcl.instance(tenant, 1).expect("opens");
+        first.writer().note_set("kept", "yes").expect("writes");
+        let reader = dcl.instance(tenant, 1).expect("the same file");
+        assert!(first.noted::<()>(Err(ProjectionError::Views("Binder Error: no".to_owned()))).is_err());
+        assert!(!first.is_lost(), "a statement that fails loses nothing");
+        let fatal = "FATAL Error: Failed: database has been invalidated because of a previous fatal error";
+        reader.note(&ProjectionError::Views(fatal.to_owned()));
+
+        let refused = dcl.instance(tenant, 1).err().expect("it is not opened twice");
+        assert!(refused.to_string().contains("IO Error"), "{refused}: another try can help");
+        drop((first, reader));
+        let again = dcl.instance(tenant, 1).expect("opens again");
+        assert!(!again.is_lost());
+        assert_eq!(again.writer().note("kept").expect("reads").as_deref(), Some("yes"));
+    }
 }

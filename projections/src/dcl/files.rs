@@ -48,7 +48,7 @@ impl Dcl {
         }
         let instance = self.instance(tenant, generation)?;
         let writer = instance.writer();
-        let facts = writer.settle()?;
+        let facts = instance.noted(writer.settle())?;
         let ahead = wal(&path);
         if fs::metadata(&ahead).is_ok_and(|log| log.len() > 0) {
             return Err(ProjectionError::Views(format!("`{}` cannot be emptied now", ahead.display())));

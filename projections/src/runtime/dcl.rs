@@ -14,7 +14,9 @@ use super::{
     sqlite::SqliteProjector,
 };
 use crate::{
-    dcl::{BatchBody, Dcl, FeedFact, OpenedCommit, OpenedEvents, tables::PROJECTOR_VERSION},
+    dcl::{
+        BatchBody, Dcl, FeedFact, Instance, OpenedCommit, OpenedEvents, TenantDcl, tables::PROJECTOR_VERSION,
+    },
     error::ProjectionError,
     snapshots::Snapshots,
 };
@@ -329,37 +331,63 @@ fn apply_turn(
     generation: u64,
     live: &AtomicU64,
 ) -> Result<(), ApplyError> {
-    let instance = dcl.instance(turn.tenant, generation)?;
-    let mut writer = instance.writer();
-    let (applied_to, _) = writer.checkpoint()?;
-    let waiting = || turn.commits.iter().filter(|commit| commit.position.sequence > applied_to);
-    // One at a time, so that only one batch is there in the clear.
     let opened =
         |commit: &Arc<StoredCommit>| open(ring, commit).map_err(|error| poison_or_store(commit, &error));
-    if let Err(error) = writer.apply_each(waiting().map(opened)) {
-        if !matches!(&error, ApplyError::Store(error) if !is_passing(error)) {
+    let instance = dcl.instance(turn.tenant, generation)?;
+    // One at a time, so that only one batch is there in the clear.
+    let applied = in_file(&instance, turn, |writer, waiting| {
+        let applied = writer.apply_each(waiting.iter().copied().map(opened));
+        if let Err(ApplyError::Store(error)) = &applied {
+            instance.note(error);
+        }
+        Ok((applied, writer.is_cramped()))
+    })?;
+    drop(instance);
+    if let (Err(error), cramped) = applied {
+        if !matches!(&error, ApplyError::Store(error) if !can_pass(error, cramped)) {
             return Err(error);
         }
         // One by one, to learn which it is; what goes well is kept, and left out the next time.
-        for commit in waiting() {
-            let Err(error) = writer.apply(&[opened(commit)?]) else { continue };
-            // One batch alone that memory does not hold in the smallest run will not fit the next time.
-            if is_passing(&error) && !(error.is_out_of_memory() && writer.is_cramped()) {
-                return Err(error.into());
+        let instance = dcl.instance(turn.tenant, generation)?;
+        in_file(&instance, turn, |writer, waiting| {
+            for commit in waiting {
+                let Err(error) = instance.noted(writer.apply(&[opened(commit)?])) else { continue };
+                if can_pass(&error, writer.is_cramped()) {
+                    return Err(error.into());
+                }
+                return Err(ApplyError::Poison {
+                    tenant: turn.tenant,
+                    sequence: commit.position.sequence,
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                });
             }
-            return Err(ApplyError::Poison {
-                tenant: turn.tenant,
-                sequence: commit.position.sequence,
-                code: error.code().to_owned(),
-                message: error.to_string(),
-            });
-        }
+            Ok(())
+        })?;
     }
-    drop(writer);
     if live.load(Ordering::SeqCst) == generation && dcl.generation(turn.tenant)? != Some(generation) {
         dcl.publish(turn.tenant, generation)?;
     }
     Ok(())
+}
+
+/// Lets the tenant's writer work on the commits that are not in its file.
+fn in_file<T>(
+    instance: &Instance,
+    turn: &Turn,
+    work: impl FnOnce(&mut TenantDcl, &[&Arc<StoredCommit>]) -> Result<T, ApplyError>,
+) -> Result<T, ApplyError> {
+    let mut writer = instance.writer();
+    let (applied_to, _) = instance.noted(writer.checkpoint())?;
+    let waiting: Vec<_> =
+        turn.commits.iter().filter(|commit| commit.position.sequence > applied_to).collect();
+    work(&mut writer, &waiting)
+}
+
+/// Whether to try again is worth it. One batch alone that memory does not hold in the smallest run
+/// will not fit the next time.
+fn can_pass(error: &ProjectionError, cramped: bool) -> bool {
+    is_passing(error) && !(error.is_out_of_memory() && cramped)
 }
 
 /// Whether another try can help: the machine's trouble, not the commit's.
