@@ -51,7 +51,9 @@ deny: setup ## licences, bans and sources of every dependency
 
 bench: setup frontend ## one JSON line a measurement; BENCH=commands|rebuild|ingest|match|scaled for one
 	@cargo build --release --locked --quiet --package autonomos-gateway --bin autonomos
-	@cargo run --release --locked --quiet --package autonomos-tests --bin bench -- $(BENCH)
+	@cargo build --release --locked --quiet --manifest-path tests/beside/Cargo.toml
+	@BENCH_POSTGRES_ES="$(CARGO_TARGET_DIR)/release/postgres-es" \
+	  cargo run --release --locked --quiet --package autonomos-tests --bin bench -- $(BENCH)
 
 schemas: setup ## write the contracts in schemas/ anew from the types
 	@cargo run --locked --quiet --package autonomos-tests --bin write-schemas

@@ -34,7 +34,7 @@ macro_rules! conformance_tests {
         $crate::conformance_tests!($fixture;
             appended_is_loaded, stale_is_refused, invalid_is_refused, conflicts_fail_alone,
             retry_finds_its_command, subscription_has_no_gap, slow_reader_misses_nothing,
-            filters_apply, caught_up_passes_the_unsubscribed, reads_are_bounded,
+            far_reader_misses_nothing, filters_apply, caught_up_passes_the_unsubscribed, reads_are_bounded,
             archive_is_transparent, ended_aggregates_leave, reservations_stay,
             time_finds_its_sequence, stopped_writers_refuse, beyond_the_end_is_damage
         );
@@ -373,6 +373,45 @@ pub async fn slow_reader_misses_nothing(fixture: &dyn Fixture) {
     let (commits, _) = drain_to(&mut stream, total).await;
     let seen: Vec<u64> = commits.iter().map(|commit| commit.position.sequence).collect();
     assert_eq!(seen, (1..=total).collect::<Vec<_>>());
+}
+
+/// A reader that begins thousands of commits behind, some of them archived, while others write on.
+pub async fn far_reader_misses_nothing(fixture: &dyn Fixture) {
+    const WRITERS: u64 = 48;
+    const EACH: u64 = 60;
+    let log = fixture.open().await;
+    let write = |count: u64| {
+        let writers = (0..WRITERS).map(|writer| {
+            let log = Arc::clone(&log);
+            let kinds = [AggregateType::Task, AggregateType::Feed, AggregateType::Sync];
+            tokio::spawn(async move {
+                let mut chain = Chain::new(kinds[writer as usize % kinds.len()]);
+                for _ in 0..count {
+                    chain.append(&*log, &[&writer.to_le_bytes(), b"2"]).await;
+                }
+                chain.key
+            })
+        });
+        futures::future::join_all(writers.collect::<Vec<_>>())
+    };
+    let keys = write(EACH).await;
+    for key in keys.iter().take(5) {
+        assert_eq!(log.archive(key.as_ref().unwrap(), true).await.unwrap(), EACH - 1);
+    }
+    let others = write(EACH / 2);
+    let total = WRITERS * EACH + WRITERS * (EACH / 2);
+    let (all, writing) =
+        tokio::join!(async { drain_to(&mut log.subscribe(0, 0, Filter::default()), total).await.0 }, others);
+    assert!(writing.iter().all(Result::is_ok));
+    let seen: Vec<u64> = all.iter().map(|commit| commit.position.sequence).collect();
+    assert_eq!(seen, (1..=total).collect::<Vec<_>>());
+    let kinds = vec![AggregateType::Task, AggregateType::Sync];
+    let said = |commit: &Arc<StoredCommit>| (commit.position, commit.hash, commit.running_hash);
+    let wanted: Vec<_> =
+        all.iter().filter(|commit| kinds.contains(&commit.header.key.aggregate_type)).map(said).collect();
+    let (some, _) =
+        drain_to(&mut log.subscribe(0, 0, Filter { aggregate_types: kinds, tenant: None }), total).await;
+    assert_eq!(some.iter().map(said).collect::<Vec<_>>(), wanted, "in order, each once, unchanged");
 }
 
 pub async fn filters_apply(fixture: &dyn Fixture) {

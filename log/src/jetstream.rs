@@ -8,6 +8,7 @@ mod check;
 mod follower;
 mod index;
 mod reader;
+mod replay;
 mod setup;
 mod wire;
 mod writer;
@@ -236,6 +237,18 @@ impl live::Source for (Arc<Shared>, Arc<Cell>) {
 
     async fn read(&self, after: u64, filter: &Filter, limit: ReadLimit) -> Result<Page, LogError> {
         self.0.read(&self.1, after, filter, limit).await
+    }
+
+    fn ahead(
+        &self,
+        after: u64,
+        to: u64,
+        filter: &Filter,
+    ) -> Option<BoxStream<'static, Result<Page, LogError>>> {
+        // Of one tenant there is little: the index knows where.
+        let worthwhile = filter.tenant.is_none() && !self.1.is_halted();
+        let pages = || replay::pages(Arc::clone(&self.0), Arc::clone(&self.1), after, to, filter.clone());
+        worthwhile.then(pages)
     }
 
     async fn reaches(&self, sequence: u64, _head: u64) -> Result<(), LogError> {

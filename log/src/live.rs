@@ -6,7 +6,7 @@ use crate::{
     port::{Delivery, Filter, Head, Page, ReadLimit, StoredCommit},
 };
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -23,12 +23,26 @@ const TAIL_BYTES: usize = 12 << 20;
 /// One read of a subscription that catches up.
 const CATCH_UP: ReadLimit = ReadLimit { commits: 512, bytes: 4 << 20 };
 
+/// So far behind, a subscription has its pages read ahead.
+const FAR: u64 = 4 * CATCH_UP.commits as u64;
+
 /// What a subscription reads from: one cell of an adapter.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + 'static {
     fn tail(&self) -> &Tail;
 
     async fn read(&self, after: u64, filter: &Filter, limit: ReadLimit) -> Result<Page, LogError>;
+
+    /// Pages of everything after `after` up to `to`, read ahead of their reader, where that is faster
+    /// than asking for each. They may end early, or with an error that [`Source::read`] has not.
+    fn ahead(
+        &self,
+        _after: u64,
+        _to: u64,
+        _filter: &Filter,
+    ) -> Option<BoxStream<'static, Result<Page, LogError>>> {
+        None
+    }
 
     /// An error if the cell does not reach a sequence that lies after the head known here.
     async fn reaches(&self, sequence: u64, head: u64) -> Result<(), LogError>;
@@ -131,6 +145,10 @@ struct Subscription<S: Source> {
     /// Whether the reader was told that it reached the end.
     caught_up: bool,
     pending: VecDeque<Arc<StoredCommit>>,
+    /// What is read ahead while it is far behind, and up to where.
+    ahead: Option<(u64, BoxStream<'static, Result<Page, LogError>>)>,
+    /// Whether reading ahead is worth a try.
+    can_be_ahead: bool,
     /// Whether the log is known to reach as far as the reader was.
     confirmed: bool,
     failed: bool,
@@ -168,7 +186,7 @@ impl<S: Source> Subscription<S> {
                 return Some(Ok(Delivery::CaughtUp(self.at)));
             }
             if self.at < head {
-                if let Err(error) = self.fetch().await {
+                if let Err(error) = self.fetch(head).await {
                     self.failed = true;
                     return Some(Err(error));
                 }
@@ -178,16 +196,34 @@ impl<S: Source> Subscription<S> {
         }
     }
 
-    async fn fetch(&mut self) -> Result<(), LogError> {
+    async fn fetch(&mut self, head: u64) -> Result<(), LogError> {
         if let Some((matching, last)) = self.source.tail().after(self.at, &self.filter) {
             self.pending = matching;
             self.at = last;
+            self.ahead = None;
             return Ok(());
         }
-        let page = self.source.read(self.at, &self.filter, CATCH_UP).await?;
+        let page = match self.read_ahead(head).await {
+            Some(page) => page,
+            None => self.source.read(self.at, &self.filter, CATCH_UP).await?,
+        };
         self.pending = page.commits.into();
         self.at = page.scanned_to;
         Ok(())
+    }
+
+    async fn read_ahead(&mut self, head: u64) -> Option<Page> {
+        if self.ahead.is_none() && self.can_be_ahead && head - self.at >= FAR {
+            self.ahead = self.source.ahead(self.at, head, &self.filter).map(|pages| (head, pages));
+        }
+        let (to, pages) = self.ahead.as_mut()?;
+        if let Some(Ok(page)) = pages.next().await {
+            return Some(page);
+        }
+        // One that ended before its time is not tried again.
+        self.can_be_ahead = self.at >= *to;
+        self.ahead = None;
+        None
     }
 }
 
@@ -209,6 +245,8 @@ pub(crate) fn subscribe<S: Source>(
         told: after,
         caught_up: false,
         pending: VecDeque::new(),
+        ahead: None,
+        can_be_ahead: true,
         failed: false,
     };
     Box::pin(futures::stream::unfold(subscription, |mut subscription| async {

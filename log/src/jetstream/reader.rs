@@ -44,7 +44,7 @@ impl Shared {
             })
             .await?;
         let subject = cell.subject(&key);
-        let commits = self.fetch(cell, entries, |_| subject.clone()).await?;
+        let commits = self.fetch(cell, entries, &mut HashMap::new(), |_| subject.clone()).await?;
         Ok(commits.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
@@ -56,7 +56,8 @@ impl Shared {
         self.catch_up_with(cell, &key).await?;
         let last = cell.index.read(move |connection| index::last_of_aggregate(connection, &key)).await?;
         let subject = cell.subject(&key);
-        let commits = self.fetch(cell, last.into_iter().collect(), |_| subject.clone()).await?;
+        let commits =
+            self.fetch(cell, last.into_iter().collect(), &mut HashMap::new(), |_| subject.clone()).await?;
         Ok(commits.into_iter().next_back().map(Arc::unwrap_or_clone))
     }
 
@@ -105,7 +106,8 @@ impl Shared {
                 Some(last) if full => last.sequence,
                 _ => to,
             };
-            let commits = self.fetch(cell, entries, |kind| pattern(cell.number, filter, kind)).await?;
+            let subjects = |kind| pattern(cell.number, filter, kind);
+            let commits = self.fetch(cell, entries, &mut HashMap::new(), subjects).await?;
             if !commits.is_empty() || scanned_to >= head {
                 return Ok(Page { commits, scanned_to });
             }
@@ -114,16 +116,21 @@ impl Shared {
         Ok(Page { commits: Vec::new(), scanned_to: after.max(from) })
     }
 
-    /// The commits of entries. `pattern` gives, for an aggregate type, the subjects to ask for.
-    async fn fetch(
+    /// The commits of entries, whose `bytes` are asked for where they are not there yet. `pattern`
+    /// gives, for an aggregate type, the subjects to ask for.
+    pub(super) async fn fetch(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
         entries: Vec<Entry>,
+        bytes: &mut HashMap<u64, Bytes>,
         pattern: impl Fn(AggregateType) -> String,
     ) -> Result<Vec<Arc<StoredCommit>>, LogError> {
         let mut kept: HashMap<u64, Arc<StoredCommit>> = HashMap::new();
         let mut wanted: Vec<Wanted> = Vec::new();
         for entry in &entries {
+            if bytes.contains_key(&entry.sequence) {
+                continue;
+            }
             if let Some(commit) = cell.tail.get(entry.sequence).filter(|commit| commit.hash == entry.hash) {
                 kept.insert(entry.sequence, commit);
             } else if entry.archived.is_none() {
@@ -135,9 +142,8 @@ impl Shared {
                 }
             }
         }
-        let mut bytes = HashMap::new();
         for wanted in wanted {
-            self.collect(cell, &wanted, &mut bytes).await?;
+            self.collect(cell, &wanted, bytes).await?;
         }
         let mut frames = archive::Frames::new(self, cell);
         let mut commits = Vec::with_capacity(entries.len());
@@ -221,7 +227,7 @@ impl Shared {
 }
 
 /// The subjects of what a filter asks for, of one aggregate type if it names any.
-fn pattern(cell: u16, filter: &Filter, kind: AggregateType) -> String {
+pub(super) fn pattern(cell: u16, filter: &Filter, kind: AggregateType) -> String {
     let tenant = filter.tenant.map_or_else(|| "*".to_owned(), |tenant| tenant.to_string());
     if filter.aggregate_types.is_empty() {
         format!("ev.{cell}.{tenant}.>")

@@ -1,7 +1,7 @@
 //! The scaled mode beside the servers it stands on, in the same run: durable commands through
-//! JetStream beside a bare publisher of atomic batches and beside the statements of cqrs-es on
-//! Postgres; replay beside a bare ordered consumer; read models in Postgres beside a view that is
-//! read and written event by event.
+//! JetStream beside a bare publisher of atomic batches and beside cqrs-es on postgres-es; replay
+//! beside a bare ordered consumer; read models in Postgres beside a view that is read and written
+//! event by event.
 
 mod bare;
 
@@ -83,9 +83,14 @@ pub async fn run() -> Vec<Measurement> {
         let node = node(&nats, &folder.path().join("beside-postgres")).await;
         commands::driven(&node.commands, 256).await
     };
-    let theirs = bare::postgres_commands(&postgres.database(), 256).await;
-    let case = "callers=256, one server, baseline=the statements of cqrs-es on postgres-es".to_owned();
-    results.push(beside(measured("commands", "commands/s", ours, total, case), theirs));
+    // As it is shipped, and with as many connections as it is fastest with.
+    for connections in [10, 64] {
+        let theirs = bare::cqrs_commands(&postgres.database(), 256, connections).await;
+        let case = format!(
+            "callers=256, one server, baseline=cqrs-es on postgres-es with {connections} connections, fsync on"
+        );
+        results.push(beside(measured("commands", "commands/s", ours, total, case), theirs));
+    }
     results.extend(replayed(&postgres, folder.path()).await);
     results
 }

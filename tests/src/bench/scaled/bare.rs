@@ -9,7 +9,7 @@ use autonomos_log::{jetstream::Credentials, nats_server::Nats};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::Value;
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection};
 use std::time::Instant;
 
 const STREAM: &str = "aos-cell-0";
@@ -93,59 +93,16 @@ async fn events_table(url: &str) {
     .expect("tables");
 }
 
-/// What cqrs-es on postgres-es asks of Postgres for a command: all events of the aggregate, then one
-/// insert in a transaction. Each caller begins a new aggregate after ten commands, so that loads stay
-/// short. Commands a second.
-pub(super) async fn postgres_commands(url: &str, callers: usize) -> f64 {
+/// The same commands to the same aggregates as ours, by cqrs-es on postgres-es, which is a program
+/// apart (`tests/beside`); commands a second.
+pub(super) async fn cqrs_commands(url: &str, callers: usize, connections: u32) -> f64 {
     events_table(url).await;
-    let pool = PgPoolOptions::new().max_connections(10).connect(url).await.expect("connects");
-    let started = Instant::now();
-    let callers = (0..callers).map(|caller| {
-        let pool = pool.clone();
-        tokio::spawn(async move {
-            let mut done = 0_u64;
-            while started.elapsed() < RUN {
-                let id = format!("{caller}-{}", done / 10);
-                postgres_command(&pool, &id, (done % 10) as i64 + 1).await;
-                done += 1;
-            }
-            done
-        })
-    });
-    let mut total = 0;
-    for caller in callers.collect::<Vec<_>>() {
-        total += caller.await.expect("ends");
-    }
-    total as f64 / started.elapsed().as_secs_f64()
-}
-
-async fn postgres_command(pool: &PgPool, id: &str, sequence: i64) {
-    let known = sqlx::query(
-        "SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata
-         FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence",
-    )
-    .bind("task")
-    .bind(id)
-    .fetch_all(pool)
-    .await
-    .expect("loads");
-    assert_eq!(known.len() as i64 + 1, sequence);
-    let mut transaction = pool.begin().await.expect("begins");
-    sqlx::query(
-        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         VALUES ($1, $2, $3, $4, $5, $6::text::json, $7::text::json)",
-    )
-    .bind("task")
-    .bind(id)
-    .bind(sequence)
-    .bind("TaskProgressed")
-    .bind("1")
-    .bind(format!("{{\"TaskProgressed\":{{\"done\":{sequence},\"total\":null,\"note\":\"a step of the work\"}}}}"))
-    .bind("{}")
-    .execute(&mut *transaction)
-    .await
-    .expect("inserts");
-    transaction.commit().await.expect("commits");
+    let program = std::env::var("BENCH_POSTGRES_ES").expect("`make bench` says where it is");
+    let mut run = tokio::process::Command::new(program);
+    run.args([url, &callers.to_string(), &connections.to_string(), &RUN.as_secs().to_string()]);
+    let said = run.output().await.expect("it runs");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8_lossy(&said.stdout).trim().parse().expect("a number")
 }
 
 /// What a replay of cqrs-es asks of Postgres: for each event the view, then the view again as it is
