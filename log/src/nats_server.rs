@@ -87,6 +87,11 @@ impl Server {
         self.wait_healthy();
     }
 
+    /// Its process's id; 0 while it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().map_or(0, Child::id)
+    }
+
     /// The server's name among the others.
     pub fn name(&self) -> &str {
         &self.name

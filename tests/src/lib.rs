@@ -12,6 +12,7 @@ pub mod drill;
 pub mod journey;
 pub mod load;
 pub mod node;
+pub mod process;
 pub mod proxy;
 pub mod schemas;
 pub mod server;

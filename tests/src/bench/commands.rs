@@ -1,6 +1,6 @@
 //! Durable commands a second in process, beside a bare writer that commits groups of the same size.
 
-use super::{Measurement, SEED};
+use super::Measurement;
 use autonomos_commands::{
     clock::Clock,
     execute::{CommandContext, CommandOptions, Commands},
@@ -32,19 +32,9 @@ pub async fn run() -> Vec<Measurement> {
         let folder = tempfile::tempdir().expect("a folder");
         let bare = bare_writer(folder.path(), callers);
         let (rate, histogram, total) = ours(folder.path(), callers).await;
-        results.push(Measurement {
-            bench: "commands",
-            backend: "sqlite",
-            unit: "commands/s",
-            value: rate,
-            p50: Some(histogram.value_at_quantile(0.5) as f64 / 1e3),
-            p99: Some(histogram.value_at_quantile(0.99) as f64 / 1e3),
-            baseline: Some(bare),
-            ratio: Some(rate / bare),
-            rows: total,
-            seed: SEED,
-            case: format!("callers={callers}, baseline=rusqlite groups of {callers}"),
-        });
+        let case = format!("callers={callers}, baseline=rusqlite groups of {callers}");
+        let measured = Measurement::new("commands", "sqlite", "commands/s", rate, total, case);
+        results.push(measured.beside(bare).timed(&histogram));
     }
     results
 }
@@ -109,7 +99,7 @@ pub(super) async fn driven(commands: &Commands, callers: usize) -> (f64, Histogr
             commands.execute::<Task>(&context(), task, queue).await.expect("queues");
             let start = TaskCommand::StartTask { worker: "bench".to_owned() };
             commands.execute::<Task>(&context(), task, start).await.expect("starts");
-            let mut histogram = Histogram::<u64>::new_with_max(60_000_000, 3).expect("a histogram");
+            let mut histogram = super::histogram();
             let mut done = 0;
             while started.elapsed() < RUN {
                 done += 1;
@@ -122,7 +112,7 @@ pub(super) async fn driven(commands: &Commands, callers: usize) -> (f64, Histogr
             (histogram, done)
         }));
     }
-    let mut all = Histogram::<u64>::new_with_max(60_000_000, 3).expect("a histogram");
+    let mut all = super::histogram();
     let mut total = 0;
     for worker in workers {
         let (histogram, done) = worker.await.expect("a worker ends");

@@ -1,8 +1,8 @@
 //! File → durable log → queryable view, in rows a second, beside DuckDB's own `read_csv` into a table
 //! of the same file; and the most memory the server had meanwhile.
 
-use super::{Measurement, SEED};
-use crate::{client::Client, server::Start};
+use super::{Measurement, SEED, number};
+use crate::{client::Client, process::peak_memory, server::Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -16,7 +16,7 @@ use std::{
 const ROWS: u64 = 5_000_000;
 
 pub async fn run() -> Vec<Measurement> {
-    let rows = std::env::var("BENCH_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROWS);
+    let rows = number("BENCH_ROWS", ROWS);
     let folder = tempfile::tempdir().expect("a folder");
     let inbox = folder.path().join("inbox");
     std::fs::create_dir_all(&inbox).expect("a folder");
@@ -37,22 +37,10 @@ pub async fn run() -> Vec<Measurement> {
     assert_eq!(sync["status"], "succeeded", "{sync}");
     assert_eq!(sync["streams"][0]["rows_canonical"].as_u64(), Some(rows), "{sync}");
     let peak = peak_memory(server.pid());
-    let measured = |unit, value: f64, baseline: Option<f64>, case: &str| Measurement {
-        bench: "ingest",
-        backend: "sqlite+duckdb",
-        unit,
-        value,
-        p50: None,
-        p99: None,
-        baseline,
-        ratio: baseline.map(|baseline| value / baseline),
-        rows,
-        seed: SEED,
-        case: case.to_owned(),
-    };
+    let measured = |unit, value, case| Measurement::new("ingest", "sqlite+duckdb", unit, value, rows, case);
     vec![
-        measured("rows/s", rows as f64 / seconds, Some(baseline), "baseline=duckdb read_csv into a table"),
-        measured("MB", peak, None, "peak memory of the server; at most 600 is allowed"),
+        measured("rows/s", rows as f64 / seconds, "baseline=duckdb read_csv into a table").beside(baseline),
+        measured("MB", peak, "peak memory of the server; at most 600 is allowed"),
     ]
 }
 
@@ -90,12 +78,4 @@ fn read_csv(folder: &Path, file: &Path, rows: u64) -> f64 {
     let sql = format!("CREATE TABLE accounts AS SELECT * FROM read_csv('{}'); CHECKPOINT;", file.display());
     connection.execute_batch(&sql).expect("reads");
     rows as f64 / started.elapsed().as_secs_f64()
-}
-
-/// The most memory a process had, MB.
-fn peak_memory(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-    let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0.0);
-    kilobytes / 1024.0
 }

@@ -6,7 +6,7 @@ mod fitting;
 
 pub use fitting::{Rows, fit, signals};
 
-use super::{Measurement, SEED};
+use super::Measurement;
 use autonomos_commands::intelligence::Meaning;
 use autonomos_domain::{
     drift::profile::StreamProfile,
@@ -90,19 +90,7 @@ fn measurement(
     rows: u64,
     case: String,
 ) -> Measurement {
-    Measurement {
-        bench: "match",
-        backend,
-        unit,
-        value,
-        p50: None,
-        p99: None,
-        baseline: None,
-        ratio: None,
-        rows,
-        seed: SEED,
-        case,
-    }
+    Measurement::new("match", backend, unit, value, rows, case)
 }
 
 /// Mean over the true source columns of one over the rank of the first true partner.

@@ -1,7 +1,7 @@
 //! How fast projections are built anew: events a second into the read models, rows a second into the
 //! views. And how long a start takes on a log of a million events that is checkpointed.
 
-use super::{Measurement, SEED};
+use super::{Measurement, number};
 use crate::{
     client::Client,
     server::{Start, run as run_binary},
@@ -26,21 +26,10 @@ const EVENTS: u64 = 1_000_000;
 const ROWS: u64 = 500_000;
 
 pub async fn run() -> Vec<Measurement> {
-    let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+    let events = number("BENCH_EVENTS", EVENTS);
     let mut results = Vec::new();
-    let measured = |unit, value: f64, rows, case: &str| Measurement {
-        bench: "rebuild",
-        backend: "sqlite+duckdb",
-        unit,
-        value,
-        p50: None,
-        p99: None,
-        baseline: None,
-        ratio: None,
-        rows,
-        seed: SEED,
-        case: case.to_owned(),
-    };
+    let measured =
+        |unit, value, rows, case| Measurement::new("rebuild", "sqlite+duckdb", unit, value, rows, case);
 
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("events");

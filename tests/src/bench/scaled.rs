@@ -5,7 +5,7 @@
 
 mod bare;
 
-use super::{Measurement, SEED, commands, rebuild};
+use super::{Measurement, commands, number, rebuild};
 use autonomos_commands::{
     clock::Clock,
     execute::{CommandOptions, Commands},
@@ -20,7 +20,6 @@ use autonomos_log::{
 };
 use autonomos_projections::runtime::{Address, Location, Options, PostgresOptions, READ_MODELS, Service};
 use futures::StreamExt;
-use hdrhistogram::Histogram;
 use std::{path::Path, sync::Arc, time::Instant};
 
 /// Events in the log that is replayed and projected.
@@ -44,28 +43,7 @@ async fn node(nats: &Nats, folder: &Path) -> Node {
 }
 
 fn measured(bench: &'static str, unit: &'static str, value: f64, rows: u64, case: String) -> Measurement {
-    Measurement {
-        bench,
-        backend: "jetstream+postgres",
-        unit,
-        value,
-        p50: None,
-        p99: None,
-        baseline: None,
-        ratio: None,
-        rows,
-        seed: SEED,
-        case,
-    }
-}
-
-fn beside(measurement: Measurement, baseline: f64) -> Measurement {
-    Measurement { ratio: Some(measurement.value / baseline), baseline: Some(baseline), ..measurement }
-}
-
-fn timed(measurement: Measurement, histogram: &Histogram<u64>) -> Measurement {
-    let milliseconds = |quantile| Some(histogram.value_at_quantile(quantile) as f64 / 1e3);
-    Measurement { p50: milliseconds(0.5), p99: milliseconds(0.99), ..measurement }
+    Measurement::new(bench, "jetstream+postgres", unit, value, rows, case)
 }
 
 pub async fn run() -> Vec<Measurement> {
@@ -89,7 +67,7 @@ pub async fn run() -> Vec<Measurement> {
         let case = format!(
             "callers=256, one server, baseline=cqrs-es on postgres-es with {connections} connections, fsync on"
         );
-        results.push(beside(measured("commands", "commands/s", ours, total, case), theirs));
+        results.push(measured("commands", "commands/s", ours, total, case).beside(theirs));
     }
     results.extend(replayed(&postgres, folder.path()).await);
     results
@@ -108,13 +86,13 @@ async fn appended(nats: &Nats, servers: usize, callers: usize, folder: &Path) ->
     let case = format!(
         "callers={callers}, R{servers}, sync_interval=always, baseline=bare atomic batches of {callers} messages of {size} bytes"
     );
-    timed(beside(measured("commands", "commands/s", rate, total, case), theirs), &histogram)
+    measured("commands", "commands/s", rate, total, case).beside(theirs).timed(&histogram)
 }
 
 async fn replayed(postgres: &Postgres, folder: &Path) -> Vec<Measurement> {
     let nats = Nats::start(1);
     let node = node(&nats, &folder.join("replay")).await;
-    let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+    let events = number("BENCH_EVENTS", EVENTS);
     rebuild::filled(&node.commands, events).await;
     let head = node.log.head(0).await.expect("a head").sequence;
 
@@ -134,7 +112,7 @@ async fn replayed(postgres: &Postgres, folder: &Path) -> Vec<Measurement> {
         theirs = theirs.max(bare::consumed(client, head).await);
     }
     let case = "baseline=bare ordered consumer".to_owned();
-    let replay = beside(measured("replay", "commits/s", ours, head, case), theirs);
+    let replay = measured("replay", "commits/s", ours, head, case).beside(theirs);
 
     let mut options = Options::new(folder.join("projected"));
     let address = Address::parse(&postgres.database()).expect("an address");
@@ -152,6 +130,6 @@ async fn replayed(postgres: &Postgres, folder: &Path) -> Vec<Measurement> {
     projections.shutdown().await;
     let theirs = bare::postgres_views(&postgres.database(), 5_000).await;
     let case = "baseline=a view read and written event by event, as cqrs-es replays".to_owned();
-    let projected = beside(measured("rebuild", "events/s", ours, head, case), theirs);
+    let projected = measured("rebuild", "events/s", ours, head, case).beside(theirs);
     vec![replay, projected]
 }
