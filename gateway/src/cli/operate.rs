@@ -4,7 +4,7 @@ use super::{Folder, output};
 use crate::{
     config::{Config, Mode},
     error::GatewayError,
-    platform::{Storage, jetstream_open, keys_open, projection_places, shared_postgres},
+    platform::{Storage, jetstream_open, keys_open, projection_places, shared_postgres, snapshots_open},
 };
 use autonomos_commands::keys::KeyStore;
 use autonomos_domain::ids::TenantId;
@@ -142,6 +142,10 @@ pub(super) async fn projections(
             handle.shutdown().await;
         }
         ProjectionsCommand::Rebuild { name, .. } => {
+            if let Mode::Scaled(scaled) = &mode {
+                // Those of what is rebuilt are replaced.
+                options.snapshots = snapshots_open(scaled).await?;
+            }
             let names = name.map_or_else(
                 || vec![runtime::READ_MODELS.to_owned(), runtime::DCL.to_owned()],
                 |name| vec![name],

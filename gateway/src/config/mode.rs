@@ -3,6 +3,7 @@
 use super::{Address, Config};
 use crate::error::GatewayError;
 use autonomos_log::jetstream::Credentials;
+use autonomos_objects::{Place, S3Settings};
 use std::path::PathBuf;
 
 /// What a node does.
@@ -63,7 +64,7 @@ pub(crate) struct Scaled {
     pub(crate) shared_dir: PathBuf,
     pub(crate) master_key_file: PathBuf,
     /// Where snapshots of the unified views go; none: there are none.
-    pub(crate) snapshots: Option<PathBuf>,
+    pub(crate) snapshots: Option<Place>,
 }
 
 impl Config {
@@ -138,17 +139,9 @@ impl Config {
         }
         let (nats_servers, nats_credentials) = servers(nats)?;
         let snapshots = match self.snapshots.as_deref() {
-            None => Some(shared_dir.join("snapshots")),
+            None => Some(Place::Folder(shared_dir.join("snapshots"))),
             Some("off") => None,
-            Some(url) => match url.strip_prefix("file://").map(PathBuf::from) {
-                Some(path) if path.is_absolute() => Some(path),
-                _ => {
-                    return Err(refused(format!(
-                        "`snapshots` is `{}`, not `file:///path` of a folder that every node sees, and not `off`",
-                        Address(url.to_owned()).masked()
-                    )));
-                }
-            },
+            Some(address) => Some(Place::parse(address, &self.s3()?)?),
         };
         let list = self.nats_monitoring.as_deref().unwrap_or_default();
         Ok(Scaled {
@@ -167,6 +160,37 @@ impl Config {
                 .master_key_file
                 .clone()
                 .unwrap_or_else(|| self.data_dir.join("keys").join("master.key")),
+        })
+    }
+}
+
+impl Config {
+    /// What a bucket needs beside its address. The secret's file is read here, so that a wrong one is
+    /// named at start.
+    fn s3(&self) -> Result<S3Settings, GatewayError> {
+        let secret = match (&self.s3_secret_access_key, &self.s3_secret_access_key_file) {
+            (Some(_), Some(_)) => {
+                return Err(refused(
+                    "`s3_secret_access_key` and `s3_secret_access_key_file` are both set: one of them is enough"
+                        .to_owned(),
+                ));
+            }
+            (Some(secret), None) => Some(secret.reveal().to_owned()),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let path = path.display();
+                    refused(format!("`s3_secret_access_key_file` is `{path}`, which cannot be read: {error}"))
+                })?;
+                Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            (None, None) => None,
+        };
+        Ok(S3Settings {
+            region: self.s3_region.clone(),
+            endpoint: self.s3_endpoint.clone(),
+            access_key_id: self.s3_access_key_id.clone(),
+            secret_access_key: secret.map(Into::into),
+            virtual_host: self.s3_virtual_host,
         })
     }
 }
@@ -265,10 +289,41 @@ mod tests {
         check(&scaled(|config| config.advertise_url = Some("node:80".to_owned())), "`advertise_url`");
         check(&config(|config| config.snapshots = Some("off".to_owned())), "`snapshots` is set");
         check(
-            &scaled(|config| config.snapshots = Some("s3://me:secret@bucket/x".to_owned())),
+            &scaled(|config| {
+                bucket(config);
+                config.s3_secret_access_key_file = Some("secret".into());
+            }),
+            "both set",
+        );
+    }
+
+    fn bucket(config: &mut Config) {
+        config.snapshots = Some("s3://bucket/prefix".to_owned());
+        config.s3_endpoint = Some("http://store:9000".to_owned());
+        config.s3_access_key_id = Some("me".to_owned());
+        config.s3_secret_access_key = serde_json::from_value("secret".into()).ok();
+    }
+
+    #[test]
+    fn a_place_for_snapshots_that_is_none_is_refused() {
+        let refused = |change: &dyn Fn(&mut Config), expect: &str| {
+            let error = scaled(change).mode().expect_err(expect);
+            assert_eq!(error.code(), "AOS-0601");
+            assert!(error.to_string().contains(expect), "`{error}` does not say `{expect}`");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        };
+        refused(&|config| config.snapshots = Some("file://relative".to_owned()), "`file://relative`");
+        refused(
+            &|config| config.snapshots = Some("s3://me:secret@bucket/x".to_owned()),
             "`s3://***@bucket/x`",
         );
-        check(&scaled(|config| config.snapshots = Some("file://relative".to_owned())), "`file://relative`");
+        refused(
+            &|config| {
+                bucket(config);
+                config.s3_access_key_id = None;
+            },
+            "`s3_access_key_id`",
+        );
     }
 
     #[test]
@@ -278,9 +333,32 @@ mod tests {
             let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
             scaled.snapshots
         };
-        assert_eq!(place(None), Some(PathBuf::from("/shared/snapshots")));
-        assert_eq!(place(Some("file:///elsewhere")), Some(PathBuf::from("/elsewhere")));
+        assert_eq!(place(None), Some(Place::Folder("/shared/snapshots".into())));
+        assert_eq!(place(Some("file:///elsewhere")), Some(Place::Folder("/elsewhere".into())));
         assert_eq!(place(Some("off")), None);
+    }
+
+    #[test]
+    fn the_secret_of_a_bucket_comes_from_a_setting_or_a_file_and_is_not_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "secret\n").expect("writes");
+        let named = scaled(bucket);
+        let filed = scaled(|config| {
+            bucket(config);
+            config.s3_secret_access_key = None;
+            config.s3_secret_access_key_file = Some(file.clone());
+        });
+        let place = |config: &Config| {
+            let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
+            scaled.snapshots.expect("a place")
+        };
+        assert_eq!(place(&named), place(&filed));
+        assert_eq!(place(&named).to_string(), "s3://bucket/prefix");
+        let shown = format!("{named:?} {} {:?}", serde_json::to_string(&named).expect("JSON"), place(&named));
+        assert!(!shown.contains("secret\"") && !shown.contains("\"secret"), "{shown}");
+        std::fs::remove_file(&file).expect("removes");
+        check(&filed, "`s3_secret_access_key_file`");
     }
 
     #[test]
