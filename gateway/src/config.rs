@@ -80,11 +80,11 @@ pub struct Config {
     /// Where snapshots of the unified views go, for the node that keeps the views next: `file:///path`
     /// of a folder that every node sees, `s3://bucket/prefix`, or `off`; absent: `snapshots` in
     /// `shared_dir`. In the scaled mode alone.
-    pub snapshots: Option<String>,
+    pub snapshots: Option<Address>,
     /// The region of the bucket; needed of Amazon's.
     pub s3_region: Option<String>,
     /// `https://host:port` of a store that is not Amazon's; with `http://` nothing is encrypted.
-    pub s3_endpoint: Option<String>,
+    pub s3_endpoint: Option<Address>,
     pub s3_access_key_id: Option<String>,
     /// The secret of the access key; or the file it is in.
     pub s3_secret_access_key: Option<Secret>,

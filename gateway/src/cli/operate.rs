@@ -142,14 +142,16 @@ pub(super) async fn projections(
             handle.shutdown().await;
         }
         ProjectionsCommand::Rebuild { name, .. } => {
-            if let Mode::Scaled(scaled) = &mode {
-                // Those of what is rebuilt are replaced.
-                options.snapshots = snapshots_open(scaled).await?;
-            }
             let names = name.map_or_else(
                 || vec![runtime::READ_MODELS.to_owned(), runtime::DCL.to_owned()],
                 |name| vec![name],
             );
+            if let Mode::Scaled(scaled) = &mode
+                && names.iter().any(|name| name == runtime::DCL)
+            {
+                // Those of what is rebuilt are replaced.
+                options.snapshots = snapshots_open(scaled).await?;
+            }
             for name in names {
                 let lease = match &leases {
                     Some(leases) => Some(keep_alone(leases, &name).await?),

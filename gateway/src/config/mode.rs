@@ -138,7 +138,7 @@ impl Config {
             return Err(refused(format!("`advertise_url` is `{url}`, not an `http://` address")));
         }
         let (nats_servers, nats_credentials) = servers(nats)?;
-        let snapshots = match self.snapshots.as_deref() {
+        let snapshots = match self.snapshots.as_ref().map(Address::reveal) {
             None => Some(Place::Folder(shared_dir.join("snapshots"))),
             Some("off") => None,
             Some(address) => Some(Place::parse(address, &self.s3()?)?),
@@ -187,7 +187,7 @@ impl Config {
         };
         Ok(S3Settings {
             region: self.s3_region.clone(),
-            endpoint: self.s3_endpoint.clone(),
+            endpoint: self.s3_endpoint.as_ref().map(|endpoint| endpoint.reveal().to_owned()),
             access_key_id: self.s3_access_key_id.clone(),
             secret_access_key: secret.map(Into::into),
             virtual_host: self.s3_virtual_host,
@@ -249,8 +249,8 @@ mod tests {
 
     fn scaled(change: impl FnOnce(&mut Config)) -> Config {
         config(|config| {
-            config.nats_url = address("nats://me:secret@one:4222, two:4222");
-            config.database_url = address("postgres://me:secret@db/aos");
+            config.nats_url = address("nats://me:pa55@one:4222, two:4222");
+            config.database_url = address("postgres://me:pa55@db/aos");
             config.shared_dir = Some("/shared".into());
             change(config);
         })
@@ -261,7 +261,7 @@ mod tests {
         let error = config.mode().expect_err(expect);
         assert_eq!(error.code(), "AOS-0520");
         assert!(error.to_string().contains(expect), "`{error}` does not say `{expect}`");
-        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(!error.to_string().contains("pa55"), "{error}");
     }
 
     #[test]
@@ -277,31 +277,28 @@ mod tests {
         check(&scaled(|config| config.shared_dir = None), "`shared_dir`");
         check(&scaled(|config| config.nats_replicas = 2), "`nats_replicas` is `2`");
         check(&scaled(|config| config.cells = 0), "`cells` is `0`");
-        check(
-            &scaled(|config| config.database_url = address("mysql://me:secret@db/x")),
-            "`mysql://***@db/x`",
-        );
+        check(&scaled(|config| config.database_url = address("mysql://me:pa55@db/x")), "`mysql://***@db/x`");
         check(&scaled(|config| config.nats_url = address(",")), "names no server");
         check(
-            &scaled(|config| config.nats_url = address("nats://a:secret@x,nats://b:secret@y")),
+            &scaled(|config| config.nats_url = address("nats://a:pa55@x,nats://b:pa55@y")),
             "different users",
         );
         check(&scaled(|config| config.advertise_url = Some("node:80".to_owned())), "`advertise_url`");
-        check(&config(|config| config.snapshots = Some("off".to_owned())), "`snapshots` is set");
+        check(&config(|config| config.snapshots = address("off")), "`snapshots` is set");
         check(
             &scaled(|config| {
                 bucket(config);
-                config.s3_secret_access_key_file = Some("secret".into());
+                config.s3_secret_access_key_file = Some("key".into());
             }),
             "both set",
         );
     }
 
     fn bucket(config: &mut Config) {
-        config.snapshots = Some("s3://bucket/prefix".to_owned());
-        config.s3_endpoint = Some("http://store:9000".to_owned());
+        config.snapshots = address("s3://bucket/prefix");
+        config.s3_endpoint = address("http://store:9000");
         config.s3_access_key_id = Some("me".to_owned());
-        config.s3_secret_access_key = serde_json::from_value("secret".into()).ok();
+        config.s3_secret_access_key = serde_json::from_value("pa55".into()).ok();
     }
 
     #[test]
@@ -310,13 +307,10 @@ mod tests {
             let error = scaled(change).mode().expect_err(expect);
             assert_eq!(error.code(), "AOS-0601");
             assert!(error.to_string().contains(expect), "`{error}` does not say `{expect}`");
-            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(!error.to_string().contains("pa55"), "{error}");
         };
-        refused(&|config| config.snapshots = Some("file://relative".to_owned()), "`file://relative`");
-        refused(
-            &|config| config.snapshots = Some("s3://me:secret@bucket/x".to_owned()),
-            "`s3://***@bucket/x`",
-        );
+        refused(&|config| config.snapshots = address("file://relative"), "`file://relative`");
+        refused(&|config| config.snapshots = address("s3://me:pa55@bucket/x"), "`s3://***@bucket/x`");
         refused(
             &|config| {
                 bucket(config);
@@ -329,7 +323,7 @@ mod tests {
     #[test]
     fn snapshots_go_to_the_shared_folder_or_where_they_are_told_to() {
         let place = |snapshots: Option<&str>| {
-            let config = scaled(|config| config.snapshots = snapshots.map(str::to_owned));
+            let config = scaled(|config| config.snapshots = snapshots.and_then(address));
             let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
             scaled.snapshots
         };
@@ -342,7 +336,7 @@ mod tests {
     fn the_secret_of_a_bucket_comes_from_a_setting_or_a_file_and_is_not_shown() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key");
-        std::fs::write(&file, "secret\n").expect("writes");
+        std::fs::write(&file, "pa55\n").expect("writes");
         let named = scaled(bucket);
         let filed = scaled(|config| {
             bucket(config);
@@ -356,7 +350,7 @@ mod tests {
         assert_eq!(place(&named), place(&filed));
         assert_eq!(place(&named).to_string(), "s3://bucket/prefix");
         let shown = format!("{named:?} {} {:?}", serde_json::to_string(&named).expect("JSON"), place(&named));
-        assert!(!shown.contains("secret\"") && !shown.contains("\"secret"), "{shown}");
+        assert!(!shown.contains("pa55"), "{shown}");
         std::fs::remove_file(&file).expect("removes");
         check(&filed, "`s3_secret_access_key_file`");
     }
@@ -369,9 +363,9 @@ mod tests {
         let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
         assert_eq!(scaled.nats_servers, "nats://one:4222,nats://two:4222");
         let Credentials::User { user, password } = &scaled.nats_credentials else { panic!("no user") };
-        assert_eq!((user.as_str(), password.as_str()), ("me", "secret"));
+        assert_eq!((user.as_str(), password.as_str()), ("me", "pa55"));
         assert_eq!(scaled.master_key_file, PathBuf::from("autonomos-data/keys/master.key"));
         let shown = format!("{config:?} {}", serde_json::to_string(&config).expect("JSON"));
-        assert!(!shown.contains("secret") && shown.contains("postgres://***@db/aos"), "{shown}");
+        assert!(!shown.contains("pa55") && shown.contains("postgres://***@db/aos"), "{shown}");
     }
 }

