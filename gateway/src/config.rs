@@ -1,8 +1,10 @@
 //! Configuration: flags, then environment (`AOS_…`), then `autonomos.toml`, then defaults.
 
 mod mode;
+mod secret;
 
 pub(crate) use mode::{Mode, Roles, Scaled};
+pub use secret::{Address, Secret};
 
 use figment::{
     Figment,
@@ -76,44 +78,20 @@ pub struct Config {
     /// folder.
     pub master_key_file: Option<PathBuf>,
     /// Where snapshots of the unified views go, for the node that keeps the views next: `file:///path`
-    /// of a folder that every node sees, or `off`; absent: `snapshots` in `shared_dir`. In the scaled
-    /// mode alone.
-    pub snapshots: Option<String>,
-}
-
-/// An address that may hold a password: shown without it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Address(String);
-
-impl Address {
-    /// With its password: for those who connect, never for what is shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    fn masked(&self) -> String {
-        let one = |address: &str| match (address.split_once("://"), address.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
-            (None, Some((_, place))) => format!("***@{place}"),
-            _ => address.to_owned(),
-        };
-        let shown: Vec<String> = self.0.split(',').map(|address| one(address.trim())).collect();
-        // What stands behind a `?` may be a password too.
-        shown.join(",").split('?').next().unwrap_or_default().to_owned()
-    }
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.masked())
-    }
-}
-
-impl Serialize for Address {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.masked())
-    }
+    /// of a folder that every node sees, `s3://bucket/prefix`, or `off`; absent: `snapshots` in
+    /// `shared_dir`. In the scaled mode alone.
+    pub snapshots: Option<Address>,
+    /// The region of the bucket; needed of Amazon's.
+    pub s3_region: Option<String>,
+    /// `https://host:port` of a store that is not Amazon's; with `http://` nothing is encrypted.
+    pub s3_endpoint: Option<Address>,
+    pub s3_access_key_id: Option<String>,
+    /// The secret of the access key; or the file it is in.
+    pub s3_secret_access_key: Option<Secret>,
+    pub s3_secret_access_key_file: Option<PathBuf>,
+    /// Whether the bucket is part of the host's name, or of the path; absent: of the host's name with
+    /// Amazon's stores, of the path with others.
+    pub s3_virtual_host: Option<bool>,
 }
 
 impl Default for Config {
@@ -148,6 +126,12 @@ impl Default for Config {
             shared_dir: None,
             master_key_file: None,
             snapshots: None,
+            s3_region: None,
+            s3_endpoint: None,
+            s3_access_key_id: None,
+            s3_secret_access_key: None,
+            s3_secret_access_key_file: None,
+            s3_virtual_host: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use autonomos_commands::{error::CommandError, keys::KeyStoreError};
 use autonomos_connectors::error::ConnectorError;
 use autonomos_domain::ids::SyncId;
 use autonomos_log::error::LogError;
+use autonomos_objects::ObjectError;
 use autonomos_projections::ProjectionError;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -23,6 +24,8 @@ pub enum GatewayError {
     Projection(#[from] ProjectionError),
     #[error(transparent)]
     Connector(#[from] ConnectorError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     /// Settings contradict each other, or one is missing.
     #[error("the configuration is not valid: {0}")]
     Configuration(String),
@@ -50,6 +53,7 @@ impl GatewayError {
             Self::Command(error) => error.code(),
             Self::Projection(error) => error.code(),
             Self::Connector(error) => error.code(),
+            Self::Objects(error) => error.code(),
             Self::Configuration(_) => "AOS-0520",
             Self::EmbeddedOnly { .. } => "AOS-0524",
             Self::KeptElsewhere { .. } => "AOS-0525",

@@ -7,5 +7,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
+    autonomos_objects::provider_install();
     autonomos_gateway::cli::run().await
 }

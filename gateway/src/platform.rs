@@ -107,7 +107,7 @@ impl Platform {
             Some(sharing) => Tickets::shared(&sharing.database).await?,
             None => Tickets::default(),
         };
-        let options = projection_options(config, &mode, sharing.as_ref(), roles)?;
+        let options = projection_options(config, &mode, sharing.as_ref(), roles).await?;
         let projections = runtime::Service::start(options, Arc::clone(&log), Arc::clone(&ring)).await?;
 
         let runner =
@@ -184,7 +184,7 @@ fn task_options(config: &Config, sharing: Option<&Sharing>, roles: Roles) -> Tas
 }
 
 /// How the projections of a configuration run, for a node among others or for one alone.
-fn projection_options(
+async fn projection_options(
     config: &Config,
     mode: &Mode,
     sharing: Option<&Sharing>,
@@ -199,11 +199,18 @@ fn projection_options(
     }
     if let Mode::Scaled(scaled) = mode
         && roles.projector
-        && let Some(folder) = &scaled.snapshots
     {
-        options.snapshots = Some(SnapshotOptions::folder(folder)?);
+        options.snapshots = snapshots_open(scaled).await?;
     }
     Ok(options)
+}
+
+/// The store of snapshots, which answered.
+pub(crate) async fn snapshots_open(scaled: &Scaled) -> Result<Option<SnapshotOptions>, GatewayError> {
+    let Some(place) = &scaled.snapshots else { return Ok(None) };
+    let store = place.open()?;
+    autonomos_objects::check(place, &*store).await?;
+    Ok(Some(SnapshotOptions::new(store)))
 }
 
 /// Where the projections of a configuration live.

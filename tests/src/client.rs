@@ -61,6 +61,7 @@ impl Nodes {
 
 impl Client {
     pub fn new(url: &str) -> Self {
+        autonomos_objects::provider_install();
         Self { http: reqwest::Client::new(), url: url.to_owned(), token: None, nodes: None }
     }
 

@@ -1,4 +1,5 @@
-//! An installation of several nodes: three nats-servers, Postgres, and what the nodes share.
+//! An installation of several nodes: three nats-servers, Postgres, and what the nodes share: a folder,
+//! and where a test asks for it a bucket.
 
 use crate::server::{Server, Start};
 use autonomos_log::{
@@ -6,6 +7,7 @@ use autonomos_log::{
     nats_server::Nats,
     postgres_server::{Durability, Postgres},
 };
+use autonomos_objects::moto::Moto;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +20,15 @@ pub struct Cluster {
     account: (String, String),
     database: String,
     folder: tempfile::TempDir,
+    /// Where snapshots go, if not to the shared folder.
+    bucket: Option<Bucket>,
+}
+
+/// A bucket, its server, and the file with the secret of its key.
+struct Bucket {
+    moto: Arc<Moto>,
+    name: String,
+    secret: PathBuf,
 }
 
 /// Lines of a node's log that a failed test shows.
@@ -39,7 +50,18 @@ impl Cluster {
         let postgres = Postgres::start(Durability::Unsynced);
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(folder.path().join("inbox")).expect("a folder");
-        Self { account: (user, password), database: postgres.database(), nats, postgres, folder }
+        let database = postgres.database();
+        Self { account: (user, password), database, nats, postgres, folder, bucket: None }
+    }
+
+    /// The same, with snapshots in a bucket.
+    pub fn start_with_bucket() -> Self {
+        let cluster = Self::start();
+        let moto = Moto::start();
+        let secret = cluster.folder.path().join("bucket.key");
+        std::fs::write(&secret, "s3cret\n").expect("writes");
+        let bucket = Bucket { name: moto.bucket(), moto, secret };
+        Self { bucket: Some(bucket), ..cluster }
     }
 
     /// The log's servers, reached at these ports.
@@ -91,7 +113,25 @@ impl Cluster {
             ("AOS_FILE_ROOTS", format!("{}:{}/{{tenant}}", at("inbox"), at("tenants"))),
             ("AOS_UNIFIED_TABLES", "true".to_owned()),
         ];
-        settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        let bucket = self.bucket.iter().flat_map(|bucket| {
+            [
+                ("AOS_SNAPSHOTS", format!("s3://{}/cluster", bucket.name)),
+                ("AOS_S3_ENDPOINT", bucket.moto.endpoint()),
+                ("AOS_S3_ACCESS_KEY_ID", "autonomos".to_owned()),
+                ("AOS_S3_SECRET_ACCESS_KEY_FILE", bucket.secret.display().to_string()),
+            ]
+        });
+        settings.into_iter().chain(bucket).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// Files and objects that snapshots lie in.
+    pub fn snapshots(&self) -> usize {
+        let Some(bucket) = &self.bucket else {
+            return count(&self.folder.path().join("shared/snapshots"));
+        };
+        let list = format!("/{}?list-type=2&prefix=cluster/views/", bucket.name);
+        let listed = bucket.moto.request("GET", &list, b"").expect("the server answers");
+        listed.matches("<Key>").count()
     }
 
     /// Starts a node and waits until it is ready.
@@ -122,4 +162,10 @@ impl Cluster {
         start.environment.extend(self.environment());
         start.run()
     }
+}
+
+/// Files below a folder.
+fn count(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
 }

@@ -81,6 +81,7 @@ pub struct Caller {
 impl Caller {
     /// `token` is good at every gateway; connections are made to `file`.
     pub fn new(urls: &[String], token: &str, file: &str) -> Self {
+        autonomos_objects::provider_install();
         let http = reqwest::Client::builder().timeout(ANSWER).connect_timeout(Duration::from_secs(2));
         let http = http.build().expect("a client");
         let gateway =

@@ -6,12 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What each room may use, and what it must not link at all.
 const RULES: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["tokio", "rusqlite", "sqlx", "duckdb", "axum", "reqwest", "chrono-tz", "rand"]),
+    ("objects", &[], &["axum", "sqlx", "rusqlite", "duckdb", "arrow"]),
     ("log", &["domain"], &["axum", "duckdb", "reqwest"]),
-    ("connectors", &["domain"], &["axum", "sqlx", "rusqlite", "duckdb"]),
+    ("connectors", &["domain", "objects"], &["axum", "sqlx", "rusqlite", "duckdb"]),
     ("commands", &["domain", "log", "connectors"], &["axum", "duckdb"]),
-    ("projections", &["domain", "log"], &["axum", "reqwest", "calamine"]),
-    ("gateway", &["domain", "log", "connectors", "commands", "projections"], &["rusqlite", "sqlx", "duckdb"]),
-    ("tests", &["domain", "log", "connectors", "commands", "projections", "gateway"], &[]),
+    ("projections", &["domain", "objects", "log"], &["axum", "reqwest", "calamine"]),
+    (
+        "gateway",
+        &["domain", "objects", "log", "connectors", "commands", "projections"],
+        &["rusqlite", "sqlx", "duckdb"],
+    ),
+    ("tests", &["domain", "objects", "log", "connectors", "commands", "projections", "gateway"], &[]),
 ];
 
 fn direct() -> BTreeMap<String, BTreeSet<String>> {
@@ -57,4 +62,8 @@ fn there_is_one_arrow_one_sqlite_and_one_rustls() {
             .collect();
         assert!(versions.len() <= 1, "`{name}` is there in {versions:?}");
     }
+    // And one provider of its cryptography, which is `ring`.
+    let others = ["aws-lc-rs", "aws-lc-sys", "rustls-openssl", "rustls-symcrypt"];
+    let found = metadata.packages.iter().find(|package| others.contains(&package.name.as_str()));
+    assert!(found.is_none(), "a second provider of cryptography: {found:?}");
 }

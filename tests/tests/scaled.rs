@@ -158,6 +158,62 @@ async fn the_main_job_while_a_node_is_killed() {
     verified(&cluster);
 }
 
+/// The node that keeps the views leaves a snapshot when it is stopped, goes on behind it when it is
+/// started again, and is killed: the other one has nothing but that snapshot and the log.
+async fn views_are_taken_over_from_a_snapshot_and_the_tail(cluster: Cluster) {
+    let one = cluster.node("one", ALL);
+    let client = owner(&[&one.url]).await;
+    let file = cluster.inbox().join("accounts.csv");
+    let deliver = |last: usize| {
+        let row = |number| format!("A{number},Company {number} Ltd,{}\n", number * 1000);
+        let rows: String = (1..=last).map(row).collect();
+        let part = file.with_extension("part");
+        std::fs::write(&part, format!("account_id,name,annual_revenue\n{rows}")).expect("writes");
+        std::fs::rename(&part, &file).expect("renames");
+    };
+    deliver(20);
+    let connection = client.file_connection("inbox", &file.display().to_string()).await;
+    let chosen =
+        json!({ "streams": [{ "name": "accounts", "sync_mode": "incremental", "entity": "account" }] });
+    client.put(&format!("/aam/connections/{connection}/streams"), chosen).await.expect(200);
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    assert_eq!(client.rows("accounts", "").await.len(), 20);
+    assert_eq!(cluster.snapshots(), 0);
+    one.stop();
+    let taken = cluster.snapshots();
+    assert!(taken >= 2, "of the tenant, and of the cell: {taken}");
+
+    let one = cluster.node("one", ALL);
+    let client = client.spread(&[&one.url]);
+    deliver(25);
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    let position =
+        client.get("/dcl/views/accounts?limit=1").await.position().expect("a read says what it shows");
+    let before = client.rows("accounts", "").await;
+    assert_eq!(before.len(), 25);
+    assert_eq!(cluster.snapshots(), taken, "the tail is in the log alone");
+    let two = cluster.node("two", ALL);
+    one.kill();
+    let client = client.spread(&[&two.url]);
+    client.shown(&position).await;
+    assert_eq!(client.rows("accounts", "").await, before);
+    let metrics = client.http.get(format!("{}/metrics", two.url)).send().await.expect("an answer");
+    let metrics = metrics.text().await.expect("text");
+    assert!(metrics.lines().any(|line| line == "aos_snapshots_restored_total 1"), "{metrics}");
+    drop(two);
+    verified(&cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_taken_over_by_a_shared_folder() {
+    views_are_taken_over_from_a_snapshot_and_the_tail(Cluster::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_taken_over_by_a_bucket() {
+    views_are_taken_over_from_a_snapshot_and_the_tail(Cluster::start_with_bucket()).await;
+}
+
 /// A node that stands still loses its leases; when it wakes up, it changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_main_job_while_a_node_is_paused() {

@@ -4,7 +4,7 @@ use super::{Folder, output};
 use crate::{
     config::{Config, Mode},
     error::GatewayError,
-    platform::{Storage, jetstream_open, keys_open, projection_places, shared_postgres},
+    platform::{Storage, jetstream_open, keys_open, projection_places, shared_postgres, snapshots_open},
 };
 use autonomos_commands::keys::KeyStore;
 use autonomos_domain::ids::TenantId;
@@ -146,6 +146,12 @@ pub(super) async fn projections(
                 || vec![runtime::READ_MODELS.to_owned(), runtime::DCL.to_owned()],
                 |name| vec![name],
             );
+            if let Mode::Scaled(scaled) = &mode
+                && names.iter().any(|name| name == runtime::DCL)
+            {
+                // Those of what is rebuilt are replaced.
+                options.snapshots = snapshots_open(scaled).await?;
+            }
             for name in names {
                 let lease = match &leases {
                     Some(leases) => Some(keep_alone(leases, &name).await?),

@@ -3,6 +3,7 @@
 use super::{Address, Config};
 use crate::error::GatewayError;
 use autonomos_log::jetstream::Credentials;
+use autonomos_objects::{Place, S3Settings};
 use std::path::PathBuf;
 
 /// What a node does.
@@ -63,7 +64,7 @@ pub(crate) struct Scaled {
     pub(crate) shared_dir: PathBuf,
     pub(crate) master_key_file: PathBuf,
     /// Where snapshots of the unified views go; none: there are none.
-    pub(crate) snapshots: Option<PathBuf>,
+    pub(crate) snapshots: Option<Place>,
 }
 
 impl Config {
@@ -137,18 +138,10 @@ impl Config {
             return Err(refused(format!("`advertise_url` is `{url}`, not an `http://` address")));
         }
         let (nats_servers, nats_credentials) = servers(nats)?;
-        let snapshots = match self.snapshots.as_deref() {
-            None => Some(shared_dir.join("snapshots")),
+        let snapshots = match self.snapshots.as_ref().map(Address::reveal) {
+            None => Some(Place::Folder(shared_dir.join("snapshots"))),
             Some("off") => None,
-            Some(url) => match url.strip_prefix("file://").map(PathBuf::from) {
-                Some(path) if path.is_absolute() => Some(path),
-                _ => {
-                    return Err(refused(format!(
-                        "`snapshots` is `{}`, not `file:///path` of a folder that every node sees, and not `off`",
-                        Address(url.to_owned()).masked()
-                    )));
-                }
-            },
+            Some(address) => Some(Place::parse(address, &self.s3()?)?),
         };
         let list = self.nats_monitoring.as_deref().unwrap_or_default();
         Ok(Scaled {
@@ -167,6 +160,37 @@ impl Config {
                 .master_key_file
                 .clone()
                 .unwrap_or_else(|| self.data_dir.join("keys").join("master.key")),
+        })
+    }
+}
+
+impl Config {
+    /// What a bucket needs beside its address. The secret's file is read here, so that a wrong one is
+    /// named at start.
+    fn s3(&self) -> Result<S3Settings, GatewayError> {
+        let secret = match (&self.s3_secret_access_key, &self.s3_secret_access_key_file) {
+            (Some(_), Some(_)) => {
+                return Err(refused(
+                    "`s3_secret_access_key` and `s3_secret_access_key_file` are both set: one of them is enough"
+                        .to_owned(),
+                ));
+            }
+            (Some(secret), None) => Some(secret.reveal().to_owned()),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let path = path.display();
+                    refused(format!("`s3_secret_access_key_file` is `{path}`, which cannot be read: {error}"))
+                })?;
+                Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            (None, None) => None,
+        };
+        Ok(S3Settings {
+            region: self.s3_region.clone(),
+            endpoint: self.s3_endpoint.as_ref().map(|endpoint| endpoint.reveal().to_owned()),
+            access_key_id: self.s3_access_key_id.clone(),
+            secret_access_key: secret.map(Into::into),
+            virtual_host: self.s3_virtual_host,
         })
     }
 }
@@ -225,8 +249,8 @@ mod tests {
 
     fn scaled(change: impl FnOnce(&mut Config)) -> Config {
         config(|config| {
-            config.nats_url = address("nats://me:secret@one:4222, two:4222");
-            config.database_url = address("postgres://me:secret@db/aos");
+            config.nats_url = address("nats://me:pa55@one:4222, two:4222");
+            config.database_url = address("postgres://me:pa55@db/aos");
             config.shared_dir = Some("/shared".into());
             change(config);
         })
@@ -237,7 +261,7 @@ mod tests {
         let error = config.mode().expect_err(expect);
         assert_eq!(error.code(), "AOS-0520");
         assert!(error.to_string().contains(expect), "`{error}` does not say `{expect}`");
-        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(!error.to_string().contains("pa55"), "{error}");
     }
 
     #[test]
@@ -253,34 +277,82 @@ mod tests {
         check(&scaled(|config| config.shared_dir = None), "`shared_dir`");
         check(&scaled(|config| config.nats_replicas = 2), "`nats_replicas` is `2`");
         check(&scaled(|config| config.cells = 0), "`cells` is `0`");
-        check(
-            &scaled(|config| config.database_url = address("mysql://me:secret@db/x")),
-            "`mysql://***@db/x`",
-        );
+        check(&scaled(|config| config.database_url = address("mysql://me:pa55@db/x")), "`mysql://***@db/x`");
         check(&scaled(|config| config.nats_url = address(",")), "names no server");
         check(
-            &scaled(|config| config.nats_url = address("nats://a:secret@x,nats://b:secret@y")),
+            &scaled(|config| config.nats_url = address("nats://a:pa55@x,nats://b:pa55@y")),
             "different users",
         );
         check(&scaled(|config| config.advertise_url = Some("node:80".to_owned())), "`advertise_url`");
-        check(&config(|config| config.snapshots = Some("off".to_owned())), "`snapshots` is set");
+        check(&config(|config| config.snapshots = address("off")), "`snapshots` is set");
         check(
-            &scaled(|config| config.snapshots = Some("s3://me:secret@bucket/x".to_owned())),
-            "`s3://***@bucket/x`",
+            &scaled(|config| {
+                bucket(config);
+                config.s3_secret_access_key_file = Some("key".into());
+            }),
+            "both set",
         );
-        check(&scaled(|config| config.snapshots = Some("file://relative".to_owned())), "`file://relative`");
+    }
+
+    fn bucket(config: &mut Config) {
+        config.snapshots = address("s3://bucket/prefix");
+        config.s3_endpoint = address("http://store:9000");
+        config.s3_access_key_id = Some("me".to_owned());
+        config.s3_secret_access_key = serde_json::from_value("pa55".into()).ok();
+    }
+
+    #[test]
+    fn a_place_for_snapshots_that_is_none_is_refused() {
+        let refused = |change: &dyn Fn(&mut Config), expect: &str| {
+            let error = scaled(change).mode().expect_err(expect);
+            assert_eq!(error.code(), "AOS-0601");
+            assert!(error.to_string().contains(expect), "`{error}` does not say `{expect}`");
+            assert!(!error.to_string().contains("pa55"), "{error}");
+        };
+        refused(&|config| config.snapshots = address("file://relative"), "`file://relative`");
+        refused(&|config| config.snapshots = address("s3://me:pa55@bucket/x"), "`s3://***@bucket/x`");
+        refused(
+            &|config| {
+                bucket(config);
+                config.s3_access_key_id = None;
+            },
+            "`s3_access_key_id`",
+        );
     }
 
     #[test]
     fn snapshots_go_to_the_shared_folder_or_where_they_are_told_to() {
         let place = |snapshots: Option<&str>| {
-            let config = scaled(|config| config.snapshots = snapshots.map(str::to_owned));
+            let config = scaled(|config| config.snapshots = snapshots.and_then(address));
             let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
             scaled.snapshots
         };
-        assert_eq!(place(None), Some(PathBuf::from("/shared/snapshots")));
-        assert_eq!(place(Some("file:///elsewhere")), Some(PathBuf::from("/elsewhere")));
+        assert_eq!(place(None), Some(Place::Folder("/shared/snapshots".into())));
+        assert_eq!(place(Some("file:///elsewhere")), Some(Place::Folder("/elsewhere".into())));
         assert_eq!(place(Some("off")), None);
+    }
+
+    #[test]
+    fn the_secret_of_a_bucket_comes_from_a_setting_or_a_file_and_is_not_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "pa55\n").expect("writes");
+        let named = scaled(bucket);
+        let filed = scaled(|config| {
+            bucket(config);
+            config.s3_secret_access_key = None;
+            config.s3_secret_access_key_file = Some(file.clone());
+        });
+        let place = |config: &Config| {
+            let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
+            scaled.snapshots.expect("a place")
+        };
+        assert_eq!(place(&named), place(&filed));
+        assert_eq!(place(&named).to_string(), "s3://bucket/prefix");
+        let shown = format!("{named:?} {} {:?}", serde_json::to_string(&named).expect("JSON"), place(&named));
+        assert!(!shown.contains("pa55"), "{shown}");
+        std::fs::remove_file(&file).expect("removes");
+        check(&filed, "`s3_secret_access_key_file`");
     }
 
     #[test]
@@ -291,9 +363,9 @@ mod tests {
         let Ok(Mode::Scaled(scaled)) = config.mode() else { panic!("not scaled") };
         assert_eq!(scaled.nats_servers, "nats://one:4222,nats://two:4222");
         let Credentials::User { user, password } = &scaled.nats_credentials else { panic!("no user") };
-        assert_eq!((user.as_str(), password.as_str()), ("me", "secret"));
+        assert_eq!((user.as_str(), password.as_str()), ("me", "pa55"));
         assert_eq!(scaled.master_key_file, PathBuf::from("autonomos-data/keys/master.key"));
         let shown = format!("{config:?} {}", serde_json::to_string(&config).expect("JSON"));
-        assert!(!shown.contains("secret") && shown.contains("postgres://***@db/aos"), "{shown}");
+        assert!(!shown.contains("pa55") && shown.contains("postgres://***@db/aos"), "{shown}");
     }
 }

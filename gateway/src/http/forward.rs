@@ -60,6 +60,7 @@ pub(crate) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(nodes: &Nodes) -> Self {
+        autonomos_objects::provider_install();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -176,6 +176,7 @@ struct Parts {
     reads: ReadModels,
     dcl_projector: Arc<dcl::DclProjector>,
     dcl: Arc<Dcl>,
+    snapshots: Option<Arc<Snapshots>>,
 }
 
 async fn parts(
@@ -207,8 +208,8 @@ async fn parts(
         None => None,
     };
     let dcl_projector =
-        Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring), snapshots));
-    Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl })
+        Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring), snapshots.clone()));
+    Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl, snapshots })
 }
 
 impl Service {
@@ -388,6 +389,7 @@ impl Handle {
 }
 
 /// Rebuilds a projector offline (no server running), reporting progress as (done, total) commits.
+/// Snapshots of what it replaces are removed.
 pub async fn rebuild_offline(
     options: Options,
     log: Arc<dyn EventLog>,
@@ -406,5 +408,11 @@ pub async fn rebuild_offline(
             });
         }
     };
+    if projector == DCL
+        && let Some(snapshots) = &parts.snapshots
+    {
+        // First: the end of the build takes new ones.
+        snapshots.clear().await?;
+    }
     runner::build_offline(&*chosen, &log, &options, progress).await
 }

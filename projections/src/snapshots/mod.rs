@@ -14,13 +14,14 @@ use crate::error::ProjectionError;
 use autonomos_domain::ids::{LogId, TenantId};
 use futures::TryStreamExt;
 use key::Home;
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Where snapshots go, and when they are taken.
 #[derive(Debug, Clone)]
@@ -36,12 +37,6 @@ pub struct SnapshotOptions {
 }
 
 impl SnapshotOptions {
-    /// In a folder that every node sees, made if it is not there.
-    pub fn folder(path: &Path) -> Result<Self, ProjectionError> {
-        std::fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
-        Ok(Self::new(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))))
-    }
-
     /// A snapshot copies and compresses a tenant's whole file: as rare as a takeover can bear.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store, commits: 2_000, age: Duration::from_mins(5), stop_time: Duration::from_secs(10) }
@@ -57,6 +52,8 @@ pub(crate) struct Snapshots {
     home: Home,
     /// Where files lie on their way.
     transfer: PathBuf,
+    /// Uploads on their way, those included that nobody waits for any more.
+    uploads: TaskTracker,
 }
 
 impl Snapshots {
@@ -72,7 +69,7 @@ impl Snapshots {
             _ => std::fs::create_dir_all(&transfer),
         };
         made.map_err(|error| failed(&transfer, &error))?;
-        Ok(Self { options, home: Home { log, version }, transfer })
+        Ok(Self { options, home: Home { log, version }, transfer, uploads: TaskTracker::new() })
     }
 
     pub(crate) const fn options(&self) -> &SnapshotOptions {
@@ -122,9 +119,35 @@ impl Snapshots {
             blocking(move || transfer::compress(&from, &to, hasher).map_err(|error| failed(&from, &error)))
                 .await?;
         let key = Key { subject, sequence, hash };
-        transfer::upload(&self.options.store, self.home.object(&key), compressed.path()).await?;
+        self.upload(&key, compressed).await?;
         self.prune(&key).await?;
         Ok(key)
+    }
+
+    /// An upload that nobody waits for any more tidies up behind itself: see [`Self::settle`].
+    async fn upload(&self, key: &Key, file: Temporary) -> Result<(), ProjectionError> {
+        let (store, object) = (Arc::clone(&self.options.store), self.home.object(key));
+        let give_up = CancellationToken::new();
+        let _dropped = give_up.clone().drop_guard();
+        let sending = self
+            .uploads
+            .spawn(async move { transfer::upload(&*store, &object, file.path(), &give_up).await });
+        sending.await.map_err(|error| ProjectionError::Snapshot(error.to_string()))?
+    }
+
+    /// Waits for the uploads that were given up.
+    pub(crate) async fn settle(&self) {
+        self.uploads.close();
+        self.uploads.wait().await;
+        self.uploads.reopen();
+    }
+
+    /// Removes all snapshots of this log and version: what they are of is replaced.
+    pub(crate) async fn clear(&self) -> Result<(), ProjectionError> {
+        for key in self.list(&self.home.path()).await? {
+            self.remove(&key).await?;
+        }
+        Ok(())
     }
 
     /// Removes what a new snapshot replaces. Newer ones are another owner's: they stay.
@@ -156,7 +179,7 @@ impl Snapshots {
         let (compressed, file) = (self.temporary(), self.temporary());
         let hasher = self.home.hasher(key.subject, key.sequence);
         let object = self.home.object(key);
-        let hash = transfer::download(&self.options.store, &object, compressed.path(), hasher).await?;
+        let hash = transfer::download(&*self.options.store, &object, compressed.path(), hasher).await?;
         if hash != key.hash {
             return Err(ProjectionError::Snapshot(format!("`{object}` is not what was put there")));
         }
@@ -181,4 +204,39 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProjectionError> + Send + 'static,
 ) -> Result<T, ProjectionError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ProjectionError::Snapshot(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use autonomos_objects::{Place, moto::Moto};
+    use futures::StreamExt;
+    use object_store::PutPayload;
+    use uuid::Uuid;
+
+    /// One more than a bucket lists at once.
+    const MANY: u128 = 1_001;
+
+    #[tokio::test]
+    async fn snapshots_are_found_and_cleared_on_every_page_of_a_list() {
+        let (moto, folder) = (Moto::shared(), tempfile::tempdir().unwrap());
+        let place = Place::parse(&format!("s3://{}/below", moto.bucket()), &moto.settings()).unwrap();
+        let options = SnapshotOptions::new(place.open().unwrap());
+        let open = |version| {
+            let log = LogId(Uuid::from_u128(1));
+            Snapshots::open(options.clone(), log, version, folder.path().join("transfer")).unwrap()
+        };
+        let (snapshots, other) = (open(1), open(2));
+        let put = async |snapshots: &Snapshots, tenant: u128| {
+            let subject = Subject::Tenant(TenantId(Uuid::from_u128(tenant)));
+            let object = snapshots.home.object(&Key { subject, sequence: 1, hash: [0; 32] });
+            options.store.put(&object, PutPayload::from_static(b"x")).await.unwrap();
+        };
+        futures::stream::iter(0..MANY).for_each_concurrent(8, |tenant| put(&snapshots, tenant)).await;
+        put(&other, 0).await;
+        assert_eq!(snapshots.tenants().await.unwrap().len(), MANY as usize);
+        snapshots.clear().await.unwrap();
+        assert_eq!(snapshots.tenants().await.unwrap().len(), 0);
+        assert_eq!(other.tenants().await.unwrap().len(), 1, "another version's stay");
+    }
 }

@@ -17,9 +17,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+/// How long a stop waits for uploads that were given up to be tidied up.
+const SETTLE_IN: Duration = Duration::from_secs(5);
 
 pub(super) struct Backup {
     snapshots: Arc<Snapshots>,
@@ -105,9 +109,16 @@ impl Backup {
         if let Err(error) = task.await {
             tracing::error!(%error, "taking snapshots of the unified views ended badly");
         }
-        if !is_live {
-            return;
+        if is_live {
+            self.take_last().await;
         }
+        if tokio::time::timeout(SETTLE_IN, self.snapshots.settle()).await.is_err() {
+            tracing::info!("uploads of snapshots are still on their way");
+        }
+    }
+
+    /// Takes snapshots of what changed, as many as the time allows.
+    async fn take_last(&self) {
         let time = self.snapshots.options().stop_time;
         let last = async {
             // It may have ended before the task came to it.
