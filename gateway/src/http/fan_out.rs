@@ -56,7 +56,14 @@ pub(super) async fn order(
     }
     let is_here = elsewhere.len() < usize::from(app.platform.log.cells());
     if sent {
-        return if is_here { next.run(request).await } else { nobody(projection).into_response() };
+        let keepers = match forwarder.keepers(projection).await {
+            Ok(keepers) => keepers,
+            Err(error) => return error.into_response(),
+        };
+        // A cell that is this node's and not here yet could not follow.
+        let is_coming =
+            elsewhere.iter().any(|cell| keepers.get(cell).is_some_and(|holder| holder.owner == forwarder.me()));
+        return if is_here && !is_coming { next.run(request).await } else { nobody(projection).into_response() };
     }
     let skips = request.uri().path().ends_with("/skip");
     match ordered(app, forwarder, projection, &elsewhere, is_here, request, next).await {

@@ -280,6 +280,12 @@ impl Store for DclStore {
         Ok(())
     }
 
+    async fn hand_over(&self) {
+        if let Some(backup) = &self.backup {
+            backup.take_changed().await;
+        }
+    }
+
     async fn close(&self) {
         if let Some(backup) = &self.backup {
             backup.stop(self.live.load(Ordering::SeqCst) == self.generation).await;

@@ -204,10 +204,10 @@ impl Keeper {
 
     fn begin(&self, keeping: &mut Keeping, cell: u16, lease: Lease, stop: &CancellationToken) {
         let kept = Arc::clone(&self.seats[usize::from(cell)]);
-        let over = stop.child_token();
-        let ending = over.clone();
+        let end = End { node: stop.clone(), given_up: CancellationToken::new() };
+        let over = end.given_up.clone();
         let task = keeping.tenures.spawn(async move {
-            let ended = kept.tenure(&lease, &ending).await;
+            let ended = kept.tenure(&lease, &end).await;
             lease.release().await;
             ended
         });
@@ -215,13 +215,28 @@ impl Keeper {
     }
 }
 
+/// What ends a tenure, but for its lease.
+struct End {
+    node: CancellationToken,
+    given_up: CancellationToken,
+}
+
+impl End {
+    async fn comes(&self) {
+        tokio::select! {
+            () = self.node.cancelled() => {}
+            () = self.given_up.cancelled() => {}
+        }
+    }
+}
+
 impl Kept {
     /// Runs until the lease is lost, the cell is given up or the node ends. What is written meanwhile
     /// is fenced by the checkpoint's compare-and-swap: a lease that ran out unnoticed does no harm.
-    async fn tenure(&self, lease: &Lease, over: &CancellationToken) -> Result<(), ProjectionError> {
+    async fn tenure(&self, lease: &Lease, end: &End) -> Result<(), ProjectionError> {
         let starting = Runner::start(Arc::clone(&self.projector), self.source.clone());
         let runner = tokio::select! {
-            () = over.cancelled() => return Ok(()),
+            () = end.comes() => return Ok(()),
             () = lease.lost() => return Ok(()),
             runner = starting => runner?,
         };
@@ -236,8 +251,14 @@ impl Kept {
             runner.fenced().await;
             Err(ProjectionError::Fenced { projector: self.projector.name().to_owned() })
         };
+        let given_up = async {
+            end.given_up.cancelled().await;
+            // Readers are answered meanwhile.
+            runner.hand_over().await;
+        };
         let ended = tokio::select! {
-            () = over.cancelled() => Ok(()),
+            () = end.node.cancelled() => Ok(()),
+            () = given_up => Ok(()),
             () = lease.lost() => Ok(()),
             ended = running => ended,
         };

@@ -383,11 +383,8 @@ impl Handle {
     /// How every projector stands in every cell, as far as this node can tell: what another node keeps
     /// in files of its own, that node alone knows.
     pub async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
-        let mut states = Vec::new();
-        for seat in self.inner.seats.iter().flat_map(Seats::all) {
-            states.push(seat.status().await?);
-        }
-        Ok(states)
+        let seats = self.inner.seats.iter().flat_map(Seats::all);
+        futures::future::try_join_all(seats.map(Seat::status)).await
     }
 
     /// Lets a projector stand still in the cells that are kept here.

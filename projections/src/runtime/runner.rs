@@ -343,6 +343,12 @@ impl Runner {
         self.projector.keep_only(number).await
     }
 
+    /// Prepares for another node to go on.
+    pub(crate) async fn hand_over(&self) {
+        let live = self.live.borrow().clone();
+        live.store.hand_over().await;
+    }
+
     pub(crate) async fn stop(&self) {
         let next = self.next.lock().take();
         if let Some(next) = next {

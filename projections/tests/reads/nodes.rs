@@ -24,7 +24,7 @@ async fn node(world: &World, name: &str, keeps: bool) -> Handle {
     Service::start(options, world.log(), Arc::clone(&world.ring)).await.unwrap()
 }
 
-async fn renamed(world: &World, of: TenantId, name: &str) -> Position {
+pub(crate) async fn renamed(world: &World, of: TenantId, name: &str) -> Position {
     let event = TenantEvent::TenantRenamed { name: name.to_owned() };
     world.append(of, AggregateType::Tenant, of.0, &[event]).await
 }

@@ -7,7 +7,6 @@ use autonomos_domain::{
     envelope::{AggregateType, Position},
     ids::TenantId,
 };
-use autonomos_log::port::EventLog;
 use autonomos_projections::{
     ProjectionError,
     dcl::{Dcl, DclOptions, read::DclReads},

@@ -34,6 +34,8 @@ pub(super) struct Backup {
     taken_over: AtomicBool,
     /// It is known which snapshots lack what the generation began with.
     looked: AtomicBool,
+    /// One snapshot is taken at a time.
+    taking: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -62,6 +64,7 @@ impl Backup {
             due: Notify::new(),
             taken_over: AtomicBool::new(false),
             looked: AtomicBool::new(false),
+            taking: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             task: Mutex::default(),
         })
@@ -99,8 +102,7 @@ impl Backup {
         }
     }
 
-    /// Ends what runs; then, if the generation `is_live`, takes snapshots of what changed, as many as
-    /// the time allows.
+    /// Ends what runs; then, if the generation `is_live`, takes snapshots of what changed.
     pub(super) async fn stop(&self, is_live: bool) {
         self.stop.cancel();
         let task = self.task.lock().take();
@@ -108,9 +110,13 @@ impl Backup {
         if let Err(error) = task.await {
             tracing::error!(%error, "taking snapshots of the unified views ended badly");
         }
-        if !is_live {
-            return;
+        if is_live {
+            self.take_changed().await;
         }
+    }
+
+    /// Takes snapshots of what changed, as many as the time allows.
+    pub(super) async fn take_changed(&self) {
         let time = self.snapshots.options().stop_time;
         let last = async {
             // It may have ended before the task came to it.
@@ -190,6 +196,7 @@ impl Backup {
 
     /// Takes a tenant's snapshot; one that fails is tried again when as much has changed again.
     async fn take(&self, tenant: TenantId) -> bool {
+        let _one = self.taking.lock().await;
         let before = self.changed.lock().get(&tenant).map_or(0, |entry| entry.commits);
         let taken = self.copy(tenant).await;
         let mut changed = self.changed.lock();
