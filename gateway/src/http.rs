@@ -7,6 +7,7 @@ mod drift;
 pub(crate) mod events;
 mod exports;
 mod extract;
+mod fan_out;
 mod forward;
 mod graph;
 mod history;

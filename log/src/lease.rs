@@ -7,7 +7,7 @@
 
 use crate::{database::Database, error::LogError};
 use sqlx::{PgConnection, Row};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 const TABLES: &[&str] = &["CREATE TABLE IF NOT EXISTS autonomos.leases (
@@ -77,10 +77,20 @@ impl Leases {
         &self.owner
     }
 
+    /// How often who waits looks.
+    pub fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Whether this node can do, right now, what is done under leases.
+    pub fn is_able(&self) -> bool {
+        (self.able)()
+    }
+
     /// Waits until this process holds the lease. A database that can't be reached is waited for.
     pub async fn acquire(&self, name: &str) -> Lease {
         loop {
-            if (self.able)() {
+            if self.is_able() {
                 match self.try_acquire(name).await {
                     Ok(Some(lease)) => return lease,
                     Ok(None) => {}
@@ -126,6 +136,46 @@ impl Leases {
         let (held, lost) = watch::channel(false);
         let renewing = tokio::spawn(renew(self.clone(), fence.clone(), until, held));
         Ok(Some(Lease { fence, lost, leases: self.clone(), renewing }))
+    }
+
+    /// All leases below `prefix` that nobody else could take right now, by the rest of their names.
+    pub async fn held(&self, prefix: &str) -> Result<BTreeMap<String, Holder>, LogError> {
+        let (prefix, term) = (prefix.to_owned(), self.term.as_secs_f64());
+        let rows = self
+            .database
+            .run(move |pool| async move {
+                sqlx::query(
+                    "SELECT substr(name, length($1) + 1), owner, address FROM autonomos.leases
+                     WHERE starts_with(name, $1) AND expires_at > clock_timestamp()
+                         AND expires_at <= clock_timestamp() + 2 * make_interval(secs => $2)",
+                )
+                .bind(prefix)
+                .bind(term)
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        let mut held = BTreeMap::new();
+        for row in rows {
+            held.insert(row.try_get(0)?, Holder { owner: row.try_get(1)?, address: row.try_get(2)? });
+        }
+        Ok(held)
+    }
+
+    /// Removes what is left of leases below `prefix` that nobody has asked for in a long time: such as
+    /// are named by a process, which never comes back.
+    pub async fn sweep(&self, prefix: &str) -> Result<(), LogError> {
+        let prefix = prefix.to_owned();
+        let swept = self.database.run(move |pool| async move {
+            sqlx::query(
+                "DELETE FROM autonomos.leases
+                 WHERE starts_with(name, $1) AND expires_at < clock_timestamp() - interval '1 hour'",
+            )
+            .bind(prefix)
+            .execute(&pool)
+            .await
+        });
+        swept.await.map(drop)
     }
 
     /// Who holds a lease; none while it is free.
@@ -224,7 +274,7 @@ async fn renew(leases: Leases, fence: Fence, mut until: Instant, held: watch::Se
 /// Whether it is still this process's; where it is able to do the work, for another term.
 async fn extend(leases: &Leases, fence: &Fence) -> Result<bool, LogError> {
     let (name, token, term) = (Arc::clone(&fence.name), fence.token, leases.term.as_secs_f64());
-    let able = (leases.able)();
+    let able = leases.is_able();
     let renewed = leases.database.run(move |pool| async move {
         sqlx::query(
             "UPDATE autonomos.leases SET expires_at =
@@ -306,6 +356,34 @@ mod tests {
 
         taken.release().await;
         assert!(first.try_acquire("work").await.unwrap().is_some(), "a lease given up is free at once");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn leases_below_a_name_are_listed_while_they_are_held() {
+        let server = Postgres::shared();
+        let url = server.database();
+        let (first, second) = (node(&url, "a").await, node(&url, "b").await);
+        let held = async || {
+            let held = second.held("work/x/").await.unwrap();
+            held.into_iter().map(|(name, holder)| (name, holder.address)).collect::<Vec<_>>()
+        };
+        assert_eq!(held().await, []);
+        let one = first.acquire("work/x/1").await;
+        let two = second.acquire("work/x/2").await;
+        let _others = (first.acquire("work/y/1").await, first.acquire("work/x").await);
+        let both = [("1", "http://a"), ("2", "http://b")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        assert_eq!(held().await, both);
+        one.release().await;
+        assert_eq!(held().await, both[1..]);
+        // As free as for who asks for it.
+        let jump = "UPDATE autonomos.leases SET expires_at = expires_at + interval '1 hour'";
+        drop(two);
+        server.execute(url.rsplit('/').next().unwrap(), jump).unwrap();
+        assert_eq!(held().await, []);
+        let back = "UPDATE autonomos.leases SET expires_at = expires_at - interval '3 hours'";
+        server.execute(url.rsplit('/').next().unwrap(), back).unwrap();
+        second.sweep("work/x/").await.unwrap();
+        assert_eq!(second.acquire("work/x/1").await.term(), 1, "nothing was left of it");
     }
 
     /// What a process that was paused finds when it wakes up.

@@ -365,6 +365,8 @@ export interface VerifyReport {
 
 export interface Projection {
   name: string;
+  /** The part of the log it is about. */
+  cell: number;
   version: number;
   generation: number;
   position: string;
@@ -375,6 +377,8 @@ export interface Projection {
   rebuild_progress?: number | null;
   message?: string | null;
   poisoned: { tenant: string; code: string; message: string }[];
+  /** Of several nodes, the one that keeps it. */
+  node?: string;
 }
 /** A cell, or a whole row when `field` is null, that did not fit or waits for a repair. */
 export interface QuarantineItem {

@@ -1,6 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { RotateCw, ServerCog } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { toast } from "sonner";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
@@ -53,8 +53,9 @@ export function Operations() {
         <ul className="grid gap-4 md:gap-6 lg:grid-cols-2">
           {projections.data.map((projection) => (
             <ProjectionCard
-              key={projection.name}
+              key={`${projection.name}/${String(projection.cell)}`}
               projection={projection}
+              several={projections.data.some((other) => other.cell > 0)}
               busy={rebuild.isPending && rebuild.variables === projection.name}
               onRebuild={() => setAsking(projection.name)}
             />
@@ -77,19 +78,38 @@ export function Operations() {
 
 function ProjectionCard({
   projection,
+  several,
   busy,
   onRebuild,
 }: {
   projection: Projection;
+  /** The log has several cells. */
+  several: boolean;
   busy: boolean;
   onRebuild: () => void;
 }) {
+  const keptBy: [string, ReactNode][] =
+    projection.node === undefined
+      ? []
+      : [
+          [
+            "Kept by",
+            <span key="node" className="data break-all">
+              {projection.node}
+            </span>,
+          ],
+        ];
   return (
-    <Card as="li" aria-label={projection.name}>
+    <Card
+      as="li"
+      aria-label={several ? `${projection.name}, cell ${String(projection.cell)}` : projection.name}
+    >
       <CardHead
         title={
           <span className="flex flex-wrap items-center gap-3">
-            {nameOf(projection.name)} <Status of={projection.status} />
+            {nameOf(projection.name)}
+            {several ? ` · cell ${String(projection.cell)}` : null}{" "}
+            <Status of={projection.status} />
           </span>
         }
       >
@@ -108,6 +128,7 @@ function ProjectionCard({
                   : `${count(projection.lag)} ${projection.lag === 1 ? "commit" : "commits"}`}
               </span>,
             ],
+            ...keptBy,
             [
               "Version",
               <span key="version" className="data">

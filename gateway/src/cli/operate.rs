@@ -134,8 +134,8 @@ pub(super) async fn projections(
                     output::line(&state);
                 } else {
                     output::say(&format!(
-                        "{:<14} version {:<3} generation {:<3} lag {:<8} {:?}",
-                        state.name, state.version, state.generation, state.lag, state.status
+                        "{:<14} cell {:<3} version {:<3} generation {:<3} lag {:<8} {:?}",
+                        state.name, state.cell, state.version, state.generation, state.lag, state.status
                     ));
                 }
             }
@@ -153,9 +153,9 @@ pub(super) async fn projections(
                 options.snapshots = snapshots_open(scaled).await?;
             }
             for name in names {
-                let lease = match &leases {
-                    Some(leases) => Some(keep_alone(leases, &name).await?),
-                    None => None,
+                let kept = match &leases {
+                    Some(leases) => keep_alone(leases, &name, port.cells()).await?,
+                    None => Vec::new(),
                 };
                 let told = std::sync::atomic::AtomicU64::new(0);
                 let progress = |done: u64, total: u64| {
@@ -166,7 +166,7 @@ pub(super) async fn projections(
                 };
                 let (port, ring) = (Arc::clone(&port), Arc::clone(&ring));
                 let rebuilt = runtime::rebuild_offline(options.clone(), port, ring, &name, &progress).await;
-                if let Some(lease) = lease {
+                for lease in kept {
                     lease.release().await;
                 }
                 rebuilt?;
@@ -196,10 +196,20 @@ async fn role(mode: &Mode, tenant: TenantId, json_lines: bool) -> Result<bool, G
     Ok(true)
 }
 
-/// The lease of a projection, which no running node has.
-async fn keep_alone(leases: &Leases, name: &str) -> Result<Lease, GatewayError> {
-    let lease = leases.try_acquire(&runtime::lease_name(name)).await?;
-    lease.ok_or_else(|| GatewayError::KeptElsewhere { name: name.to_owned() })
+/// The leases of a projection in all cells, none of which a running node has.
+async fn keep_alone(leases: &Leases, name: &str, cells: u16) -> Result<Vec<Lease>, GatewayError> {
+    let mut kept = Vec::new();
+    for cell in 0..cells {
+        if let Some(lease) = leases.try_acquire(&runtime::lease_name(name, cell)).await? {
+            kept.push(lease);
+            continue;
+        }
+        for lease in kept {
+            lease.release().await;
+        }
+        return Err(GatewayError::KeptElsewhere { name: name.to_owned() });
+    }
+    Ok(kept)
 }
 
 /// Refuses a command on a data folder in the scaled mode.

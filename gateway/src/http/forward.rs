@@ -1,20 +1,22 @@
-//! Requests for what another node holds. Each projection is kept by one node at a time; the unified
-//! views are files of that node's. Any gateway answers any tenant all the same: it passes the request
-//! on to the owner, whose address stands in the lease, with the caller's own token. A request that
-//! was passed on once is never passed on again.
+//! Requests for what another node holds. Each cell of a projection is kept by one node at a time; the
+//! unified views are files of that node's. Any gateway answers any tenant all the same: it passes the
+//! request on to the owner of the tenant's cell, whose address stands in the lease, with the caller's
+//! own token; what is about all cells goes to all owners (`fan_out`). A request that was passed on
+//! once is never passed on again.
 
-use super::{extract::buffered, problem::ApiError, state::App};
+use super::{extract::buffered, fan_out, identity::Caller, problem::ApiError, state::App};
 use crate::platform::Nodes;
 use autonomos_log::lease::{Holder, Leases};
 use autonomos_projections::runtime;
 use axum::{
     body::Body,
     extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
-    http::{HeaderMap, HeaderName, StatusCode},
+    http::{HeaderMap, HeaderName, StatusCode, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::time::Duration;
+use bytes::Bytes;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Says that a node passed the request on, and proves that it was one.
 const FORWARDED: HeaderName = HeaderName::from_static("aos-forwarded");
@@ -79,19 +81,36 @@ impl Forwarder {
             .is_some_and(|said| blake3::hash(said.as_bytes()) == blake3::hash(self.secret.as_bytes()))
     }
 
+    /// Who keeps each cell of a projection right now.
+    pub(super) async fn keepers(&self, projection: &str) -> Result<BTreeMap<u16, Holder>, ApiError> {
+        let held = self.leases.held(&runtime::lease_prefix(projection)).await.map_err(|error| {
+            let mut problem = nobody(projection);
+            problem.context = Some(error.to_string());
+            problem
+        })?;
+        let cell = |(name, holder): (String, Holder)| Some((name.parse().ok()?, holder));
+        Ok(held.into_iter().filter_map(cell).collect())
+    }
+
     /// Waits until a lease is another one's than its holder's.
-    async fn replaced(&self, projection: &str, holder: &Holder) {
+    async fn replaced(&self, projection: &str, cell: u16, holder: &Holder) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = self.leases.holder(&runtime::lease_name(projection)).await;
+            let now = self.leases.holder(&runtime::lease_name(projection, cell)).await;
             if now.is_ok_and(|now| now.as_ref() != Some(holder)) {
                 return;
             }
         }
     }
 
-    async fn pass_on(&self, projection: &str, request: Request, limit: usize) -> Result<Response, ApiError> {
-        let holder = self.leases.holder(&runtime::lease_name(projection)).await.map_err(|error| {
+    async fn pass_on(
+        &self,
+        projection: &str,
+        cell: u16,
+        request: Request,
+        limit: usize,
+    ) -> Result<Response, ApiError> {
+        let holder = self.leases.holder(&runtime::lease_name(projection, cell)).await.map_err(|error| {
             let mut problem = nobody(projection);
             problem.context = Some(error.to_string());
             problem
@@ -100,12 +119,24 @@ impl Forwarder {
         let Some(holder) = holder.filter(|holder| holder.owner != self.leases.owner()) else {
             return Err(nobody(projection));
         };
-        let client = self.client.as_ref().ok_or_else(|| nobody(projection))?;
         let (parts, body) = request.into_parts();
         let body = buffered(&parts.headers, body, limit).await?;
+        self.send(projection, cell, &holder, &parts, body).await
+    }
+
+    /// Sends a request to the keeper of a cell, as its caller would, and answers what that one does.
+    pub(super) async fn send(
+        &self,
+        projection: &str,
+        cell: u16,
+        holder: &Holder,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<Response, ApiError> {
+        let client = self.client.as_ref().ok_or_else(|| nobody(projection))?;
         let place = parts.uri.path_and_query().map_or("/", |place| place.as_str());
-        let mut sent =
-            client.request(parts.method, format!("{}{place}", holder.address.trim_end_matches('/')));
+        let url = format!("{}{place}", holder.address.trim_end_matches('/'));
+        let mut sent = client.request(parts.method.clone(), url);
         for (name, value) in &parts.headers {
             if !is_of_one_hop(name) && name != FORWARDED {
                 sent = sent.header(name, value);
@@ -116,7 +147,9 @@ impl Forwarder {
             answer = sent => answer.map_err(|error| silent(projection, &error.without_url()))?,
             () = tokio::time::sleep(ANSWER_IN) => return Err(silent(projection, &"no answer in time")),
             // One that stands still keeps its connections: its lease tells.
-            () = self.replaced(projection, &holder) => return Err(silent(projection, &"it was replaced")),
+            () = self.replaced(projection, cell, holder) => {
+                return Err(silent(projection, &"it was replaced"));
+            }
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answer.status();
@@ -127,6 +160,11 @@ impl Forwarder {
         }
         *response.body_mut() = Body::from_stream(answer.bytes_stream());
         Ok(response)
+    }
+
+    /// This process, as leases name it.
+    pub(super) fn me(&self) -> &str {
+        self.leases.owner()
     }
 }
 
@@ -142,28 +180,31 @@ pub(super) async fn forward(State(app): State<App>, request: Request, next: Next
     }
     let (mut parts, body) = request.into_parts();
     let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    let projection = if VIEWS.contains(&path) {
-        Some(runtime::DCL.to_owned())
-    } else if PROJECTIONS.contains(&path) {
+    if PROJECTIONS.contains(&path) {
         let parameters = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
         let named = |parameters: RawPathParams| {
             parameters.iter().find(|(name, _)| *name == "name").map(|(_, name)| name.to_owned())
         };
-        parameters.and_then(named)
-    } else {
-        None
-    };
+        let request = Request::from_parts(parts, body);
+        return match parameters.and_then(named) {
+            Some(projection) => fan_out::order(&app, forwarder, &projection, request, next, sent).await,
+            None => next.run(request).await,
+        };
+    }
+    // Without a caller there is nothing to be read, here or elsewhere.
+    let caller = parts.extensions.get::<Caller>().filter(|_| VIEWS.contains(&path));
+    let cell = caller.map(|caller| app.cell(caller));
     let request = Request::from_parts(parts, body);
-    // A name that is none is told to be none here.
-    let elsewhere = projection.filter(|name| app.platform.projections.is_elsewhere(name));
-    let Some(projection) = elsewhere else {
+    let elsewhere = cell.filter(|cell| app.platform.projections.is_elsewhere(runtime::DCL, *cell));
+    let Some(cell) = elsewhere else {
         return next.run(request).await;
     };
     if sent {
-        return nobody(&projection).into_response();
+        return nobody(runtime::DCL).into_response();
     }
     let limit = app.config.body_max_bytes;
-    forwarder.pass_on(&projection, request, limit).await.unwrap_or_else(IntoResponse::into_response)
+    let passed = forwarder.pass_on(runtime::DCL, cell, request, limit).await;
+    passed.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Not passed on: about this connection alone, or said anew by the next one.
@@ -182,7 +223,7 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
     )
 }
 
-fn nobody(projection: &str) -> ApiError {
+pub(super) fn nobody(projection: &str) -> ApiError {
     let message = format!("no node keeps `{projection}` right now: the next one is catching up");
     let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "AOS-0521", message);
     error.retry_after = Some(1);

@@ -3,6 +3,7 @@
 
 use super::{
     extract::{OptionalBody, Path},
+    fan_out,
     identity::Caller,
     problem::ApiError,
     respond::{READ_MODELS, list},
@@ -12,14 +13,14 @@ use autonomos_domain::ids::TenantId;
 use autonomos_projections::runtime::ProjectionState;
 use axum::{
     Json,
-    extract::State,
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -65,24 +66,53 @@ pub(super) struct ProjectionView {
     #[serde(flatten)]
     state: ProjectionState,
     position: String,
+    /// The process that keeps it in this cell; absent where there is one node, or none keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
 }
 
-/// How every projector stands. Whose events could not be applied is told to operators; others see
+/// How every projector stands in every cell, as the node says that keeps it. Whose events could not be applied is told to operators; others see
 /// their own.
 #[utoipa::path(get, path = "/ops/projections", tag = "operators",
     responses((status = 200, body = ref("#/list/ProjectionView"))))]
-async fn projection_list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+async fn projection_list(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
     let operator = app.is_operator(&caller).await?;
     let position = app.shown(&caller, READ_MODELS);
     let states = app.platform.projections.status().await?;
-    let shown = states.into_iter().map(|mut state| {
+    let mut keepers = BTreeMap::new();
+    let mut told = BTreeMap::new();
+    if let Some(forwarder) = &app.forwarder {
+        for state in &states {
+            if !keepers.contains_key(&state.name) {
+                // Who keeps what cannot be known right now: what is known here is told all the same.
+                let of_name = forwarder.keepers(&state.name).await.unwrap_or_default();
+                keepers.insert(state.name.clone(), of_name);
+            }
+        }
+        if !forwarder.sent(request.headers()) {
+            let (parts, _) = request.into_parts();
+            told = fan_out::told(&app, forwarder, &parts, &keepers).await;
+        }
+    }
+    let mut rows = Vec::new();
+    for mut state in states {
+        let node = keepers.get(&state.name).and_then(|of_name| Some(of_name.get(&state.cell)?.owner.clone()));
+        if let Some(row) = told.remove(&(state.name.clone(), state.cell)) {
+            rows.push(row);
+            continue;
+        }
         if !operator {
             state.poisoned.retain(|poisoned| poisoned.tenant == caller.tenant());
             state.message = None;
         }
-        ProjectionView { position: app.token(state.position), state }
-    });
-    Ok(list(shown.collect(), None, position))
+        let view = ProjectionView { position: app.token(state.position), node, state };
+        rows.push(serde_json::to_value(view).map_err(|error| ApiError::internal(&error))?);
+    }
+    Ok(list(rows, None, position))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,6 +1,6 @@
-//! The unified views as a projector. Each tenant's DuckDB file keeps its own checkpoint with its rows;
-//! the cell's mark, the tenants apart from it and the live generation are kept in a small SQLite file
-//! beside them. A crash between the two delivers commits again, and the file leaves them out.
+//! The unified views of a cell as a projector. Each tenant's DuckDB file keeps its own checkpoint with
+//! its rows; the cell's mark, the tenants apart from it and the live generation are kept in a small
+//! SQLite file: beside them for the first cell, below `cell<number>` for another. A crash between the two delivers commits again, and the file leaves them out.
 
 mod backup;
 mod take_over;
@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use autonomos_domain::{aggregates::feed::FeedEvent, envelope::AggregateType, ids::TenantId};
 use autonomos_log::{
     events::{EventError, open_body},
-    port::{EventLog, StoredCommit},
+    port::{EventLog, StoredCommit, cell_of},
     seal::KeyRing,
 };
 use backup::Backup;
@@ -80,7 +80,11 @@ impl Tables for Control {
 pub(crate) struct DclProjector {
     control: SqliteProjector,
     dcl: Arc<Dcl>,
+    /// Where all cells' tenants have theirs.
     folder: PathBuf,
+    cell: u16,
+    /// How many there are.
+    cells: u16,
     ring: Arc<dyn KeyRing>,
     live: Arc<AtomicU64>,
     snapshots: Option<Arc<Snapshots>>,
@@ -91,15 +95,19 @@ pub(crate) struct DclProjector {
 impl DclProjector {
     pub(crate) fn new(
         folder: PathBuf,
+        (cell, cells): (u16, u16),
         dcl: Arc<Dcl>,
         ring: Arc<dyn KeyRing>,
         snapshots: Option<Arc<Snapshots>>,
     ) -> Self {
-        let control = SqliteProjector::new(&folder, "control", Arc::new(Control), Arc::clone(&ring));
+        let place = super::cell_folder(&folder, cell);
+        let control = SqliteProjector::new(place, "control", Arc::new(Control), Arc::clone(&ring));
         Self {
             control,
             dcl,
             folder,
+            cell,
+            cells,
             ring,
             live: Arc::default(),
             snapshots,
@@ -107,7 +115,7 @@ impl DclProjector {
         }
     }
 
-    /// Tenants that have files, each with the generations of them.
+    /// Tenants of the cell that have files, each with the generations of them.
     fn files(&self) -> Result<Vec<(TenantId, Vec<u64>)>, ProjectionError> {
         let mut found = Vec::new();
         if !self.folder.exists() {
@@ -116,6 +124,9 @@ impl DclProjector {
         for entry in std::fs::read_dir(&self.folder).map_err(|error| failed(&self.folder, &error))?.flatten()
         {
             let Ok(tenant) = entry.file_name().to_string_lossy().parse::<TenantId>() else { continue };
+            if cell_of(tenant, self.cells) != self.cell {
+                continue;
+            }
             let folder = entry.path();
             let names = std::fs::read_dir(&folder).map_err(|error| failed(&folder, &error))?.flatten();
             let generations = names.filter_map(|file| {
@@ -154,7 +165,8 @@ impl Projector for DclProjector {
     async fn open(&self, generation: u64) -> Result<Arc<dyn Store>, ProjectionError> {
         let control = Arc::new(Mutex::new(Some(self.control.connect(generation).await?)));
         let backup = self.snapshots.as_ref().map(|snapshots| {
-            Backup::new(Arc::clone(snapshots), Arc::clone(&self.dcl), generation, Arc::clone(&control))
+            let (snapshots, dcl) = (Arc::clone(snapshots), Arc::clone(&self.dcl));
+            Backup::new(snapshots, dcl, self.cell, generation, Arc::clone(&control))
         });
         *self.backup.lock() = backup.as_ref().map(Arc::downgrade).unwrap_or_default();
         if let Some(backup) = &backup
@@ -268,6 +280,12 @@ impl Store for DclStore {
             }
         }
         Ok(())
+    }
+
+    async fn hand_over(&self) {
+        if let Some(backup) = &self.backup {
+            backup.take_changed().await;
+        }
     }
 
     async fn close(&self) {

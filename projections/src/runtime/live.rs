@@ -6,6 +6,7 @@ use super::{
 };
 use crate::error::ProjectionError;
 use autonomos_domain::ids::TenantId;
+use autonomos_log::port::cell_of;
 use parking_lot::RwLock;
 use sqlx::SqlitePool;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub enum Live {
     Sqlite(LivePool),
     Postgres(LiveSchema),
+    /// One a cell: a tenant is read where its cell's are.
+    Cells(Arc<[Self]>),
 }
 
 impl Live {
@@ -27,6 +30,11 @@ impl Live {
                 Ok(Session::Sqlite(&mut connection).fetch(query).await?)
             }
             Self::Postgres(live) => live.fetch(tenant, query).await,
+            Self::Cells(cells) => {
+                let cell = cell_of(tenant, cells.len() as u16);
+                let live = cells.get(usize::from(cell)).ok_or(ProjectionError::Stopped)?;
+                Box::pin(live.fetch(tenant, query)).await
+            }
         }
     }
 }

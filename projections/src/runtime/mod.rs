@@ -6,6 +6,7 @@ mod checkpoint;
 mod dcl;
 mod follower;
 mod generations;
+mod keeper;
 mod live;
 mod location;
 mod opened;
@@ -14,6 +15,7 @@ mod projector;
 mod remote;
 mod runner;
 mod seat;
+mod spread;
 pub mod sql;
 mod sqlite;
 mod window;
@@ -24,7 +26,7 @@ pub use opened::{Event, Opened};
 pub(crate) use postgres::access;
 pub use postgres::{LiveSchema, PostgresProjector};
 pub use projector::{ApplyError, CellCheckpoint, Projector, Store, Tables, TenantMark, Turn};
-pub use seat::lease_name;
+pub use seat::{lease_name, lease_prefix};
 pub use sqlite::SqliteProjector;
 
 use crate::{
@@ -35,13 +37,23 @@ use crate::{
     unified::Unified,
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
-use autonomos_log::{lease::Leases, port::EventLog, seal::KeyRing};
+use autonomos_log::{
+    lease::Leases,
+    port::{EventLog, cell_of},
+    seal::KeyRing,
+};
 use follower::Order;
-use runner::Runner;
+use runner::{Runner, Source};
 use schemars::JsonSchema;
-use seat::Seat;
+use seat::{Seat, Seats};
 use serde::Serialize;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::task::JoinHandle;
 
 /// Names of the projectors there are.
 pub const READ_MODELS: &str = "read_models";
@@ -76,8 +88,8 @@ pub enum Part {
     /// There is one.
     #[default]
     Alone,
-    /// Of several, the one that holds a projection's lease; a node that `keeps` none looks at what
-    /// the others keep, as far as it is shared.
+    /// Of several, in each cell the one that holds the lease of projection and cell; a node that
+    /// `keeps` none looks at what the others keep, as far as it is shared.
     Shared { leases: Leases, keeps: bool },
 }
 
@@ -122,6 +134,8 @@ pub enum ProjectorStatus {
     RolledBack,
     /// Its store failed: it tries again with back-off.
     Failing,
+    /// Its owner alone can tell, and does not.
+    Unknown,
 }
 
 /// A tenant parked at a commit that could not be applied.
@@ -138,6 +152,7 @@ pub struct Poisoned {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ProjectionState {
     pub name: String,
+    pub cell: u16,
     pub version: u32,
     pub generation: u64,
     /// Inside form; the gateway turns it into an opaque token.
@@ -162,7 +177,7 @@ pub struct Handle {
 }
 
 struct Inner {
-    seats: Vec<Seat>,
+    seats: Vec<Seats>,
     read_models: ReadModels,
     dcl: DclReads,
     unified: Option<Unified>,
@@ -171,10 +186,13 @@ struct Inner {
 /// Where the schemas of the read models begin, in Postgres.
 const READ_MODELS_SCHEMA: &str = "aos_models";
 
+/// A projector's instances, one a cell.
+type Cells = Vec<Arc<dyn Projector>>;
+
 struct Parts {
-    read_models: Arc<dyn Projector>,
+    read_models: Cells,
     reads: ReadModels,
-    dcl_projector: Arc<dcl::DclProjector>,
+    dcl_projectors: Cells,
     dcl: Arc<Dcl>,
     snapshots: Option<Arc<Snapshots>>,
 }
@@ -184,20 +202,27 @@ async fn parts(
     log: &dyn EventLog,
     ring: &Arc<dyn KeyRing>,
 ) -> Result<Parts, ProjectionError> {
-    let (tables, keys) = (Arc::new(ReadModelTables), Arc::clone(ring));
-    let (read_models, reads): (Arc<dyn Projector>, Live) = match &options.read_models {
+    let cells = log.cells();
+    let tables: Arc<dyn Tables> = Arc::new(ReadModelTables);
+    let mut read_models: Cells = Vec::new();
+    let mut reads: Vec<Live> = Vec::new();
+    match &options.read_models {
         Location::Folder => {
-            let projector = SqliteProjector::new(options.data_dir.join("read"), "models", tables, keys);
-            let reads = projector.reads();
-            (Arc::new(projector), reads)
+            for cell in 0..cells {
+                let folder = cell_folder(&options.data_dir.join("read"), cell);
+                let projector = SqliteProjector::new(folder, "models", Arc::clone(&tables), Arc::clone(ring));
+                reads.push(projector.reads());
+                read_models.push(Arc::new(projector));
+            }
         }
         Location::Postgres(postgres) => {
-            let projector =
-                PostgresProjector::connect(postgres.clone(), READ_MODELS_SCHEMA, tables, keys).await?;
-            let reads = projector.reads();
-            (Arc::new(projector), reads)
+            let schema = READ_MODELS_SCHEMA;
+            for projector in PostgresProjector::connect_cells(postgres, schema, &tables, ring, cells).await? {
+                reads.push(projector.reads());
+                read_models.push(Arc::new(projector));
+            }
         }
-    };
+    }
     let folder = options.data_dir.join("dcl");
     let dcl = Arc::new(Dcl::open(&folder, options.dcl.clone())?);
     let snapshots = match &options.snapshots {
@@ -207,9 +232,18 @@ async fn parts(
         }
         None => None,
     };
-    let dcl_projector =
-        Arc::new(dcl::DclProjector::new(folder, Arc::clone(&dcl), Arc::clone(ring), snapshots.clone()));
-    Ok(Parts { read_models, reads: ReadModels::new(reads), dcl_projector, dcl, snapshots })
+    let mut dcl_projectors: Cells = Vec::new();
+    for cell in 0..cells {
+        let (dcl, ring) = (Arc::clone(&dcl), Arc::clone(ring));
+        let of_cell = dcl::DclProjector::new(folder.clone(), (cell, cells), dcl, ring, snapshots.clone());
+        dcl_projectors.push(Arc::new(of_cell));
+    }
+    Ok(Parts { read_models, reads: ReadModels::new(Live::Cells(reads.into())), dcl_projectors, dcl, snapshots })
+}
+
+/// Where a cell keeps what is its own: the first one in the folder itself.
+fn cell_folder(folder: &Path, cell: u16) -> PathBuf {
+    if cell == 0 { folder.to_owned() } else { folder.join(format!("cell{cell}")) }
 }
 
 impl Service {
@@ -225,17 +259,17 @@ impl Service {
             Some(postgres) => Some(Unified::start(postgres, Arc::clone(&parts.dcl)).await?),
             None => None,
         };
-        let projectors: Vec<Arc<dyn Projector>> = vec![parts.read_models, parts.dcl_projector];
+        let projectors = vec![parts.read_models, parts.dcl_projectors];
         let dcl = DclReads::new(parts.dcl);
         let seats = seats(options, log, projectors).await?;
         Ok(Handle { inner: Arc::new(Inner { seats, read_models: parts.reads, dcl, unified }) })
     }
 
-    /// The same with projectors of one's own.
+    /// The same with projectors of one's own, each with an instance a cell.
     pub async fn start_with(
         options: Options,
         log: Arc<dyn EventLog>,
-        projectors: Vec<Arc<dyn Projector>>,
+        projectors: Vec<Vec<Arc<dyn Projector>>>,
         read_models: ReadModels,
         dcl: DclReads,
     ) -> Result<Handle, ProjectionError> {
@@ -248,19 +282,16 @@ impl Service {
 async fn seats(
     options: Options,
     log: Arc<dyn EventLog>,
-    projectors: Vec<Arc<dyn Projector>>,
-) -> Result<Vec<Seat>, ProjectionError> {
+    projectors: Vec<Cells>,
+) -> Result<Vec<Seats>, ProjectionError> {
     match options.part.clone() {
         Part::Alone => {
-            let starting = projectors
-                .into_iter()
-                .map(|projector| Seat::alone(projector, Arc::clone(&log), options.clone()));
+            let starting = projectors.into_iter().map(|cells| Seats::alone(cells, &log, &options));
             futures::future::try_join_all(starting).await
         }
         Part::Shared { leases, keeps } => {
-            let placed = projectors.into_iter().map(|projector| {
-                Seat::shared(projector, Arc::clone(&log), options.clone(), leases.clone(), keeps)
-            });
+            let placed =
+                projectors.into_iter().map(|cells| Seats::shared(cells, &log, &options, leases.clone(), keeps));
             Ok(placed.collect())
         }
     }
@@ -296,20 +327,33 @@ impl Handle {
         self.inner.unified.clone()
     }
 
-    fn seat(&self, name: &str) -> Result<&Seat, ProjectionError> {
-        self.inner.seats.iter().find(|seat| seat.name() == name).ok_or_else(|| {
-            let known: Vec<_> = self.inner.seats.iter().map(|seat| format!("`{}`", seat.name())).collect();
+    fn seats(&self, name: &str) -> Result<&Seats, ProjectionError> {
+        self.inner.seats.iter().find(|seats| seats.name() == name).ok_or_else(|| {
+            let known: Vec<_> = self.inner.seats.iter().map(|seats| format!("`{}`", seats.name())).collect();
             ProjectionError::UnknownProjector { name: name.to_owned(), known: known.join(", ") }
         })
     }
 
-    /// Whether there is such a projector, and another node keeps it, or will.
-    pub fn is_elsewhere(&self, name: &str) -> bool {
-        self.seat(name).is_ok_and(Seat::is_elsewhere)
+    fn seat(&self, name: &str, cell: u16) -> Result<&Seat, ProjectionError> {
+        self.seats(name)?.seat(cell).ok_or(ProjectionError::Stopped)
     }
 
-    fn runner(&self, name: &str) -> Result<Arc<Runner>, ProjectionError> {
-        self.seat(name)?.runner()
+    /// The runner in the cell of a tenant.
+    fn runner_of(&self, name: &str, tenant: TenantId) -> Result<Arc<Runner>, ProjectionError> {
+        let seats = self.seats(name)?;
+        let cell = cell_of(tenant, seats.all().len() as u16);
+        seats.seat(cell).ok_or(ProjectionError::Stopped)?.runner()
+    }
+
+    /// Whether there is such a projector, and another node keeps it in this cell, or will.
+    pub fn is_elsewhere(&self, name: &str, cell: u16) -> bool {
+        self.seat(name, cell).is_ok_and(Seat::is_elsewhere)
+    }
+
+    /// The cells in which another node keeps a projector, or will.
+    pub fn elsewhere(&self, name: &str) -> Vec<u16> {
+        let cells = self.seats(name).map(Seats::all).unwrap_or_default();
+        (0..).zip(cells).filter(|(_, seat)| seat.is_elsewhere()).map(|(cell, _)| cell).collect()
     }
 
     /// Waits until the projectors have applied everything of `tenant` up to `position`.
@@ -322,8 +366,8 @@ impl Handle {
     ) -> Result<(), ProjectionError> {
         let until = tokio::time::Instant::now() + timeout;
         for name in projectors {
-            let seat = self.seat(name)?;
-            tokio::time::timeout_at(until, seat.reach(tenant, position))
+            let seat = self.seat(name, position.cell)?;
+            tokio::time::timeout_at(until, seat.reach(tenant, position.sequence))
                 .await
                 .map_err(|_| ProjectionError::WaitTimeout { projector: (*name).to_owned() })??;
         }
@@ -332,56 +376,76 @@ impl Handle {
 
     /// Up to where the slowest of the projectors shows the tenant, in `cell`.
     pub fn position(&self, tenant: TenantId, cell: u16, projectors: &[&str]) -> Position {
-        let positions =
-            projectors.iter().filter_map(|name| self.seat(name).ok()).map(|seat| seat.position(tenant, cell));
+        let seats = projectors.iter().filter_map(|name| self.seat(name, cell).ok());
+        let positions = seats.map(|seat| seat.position(tenant));
         Position { cell, sequence: positions.min().unwrap_or(0) }
     }
 
-    /// How every projector stands in every cell; but of one that another node keeps in files of its
-    /// own, that node alone can tell.
+    /// How every projector stands in every cell, as far as this node can tell: what another node keeps
+    /// in files of its own, that node alone knows.
     pub async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
-        let mut states = Vec::new();
-        for seat in &self.inner.seats {
-            states.extend(seat.status().await?);
-        }
-        Ok(states)
+        let seats = self.inner.seats.iter().flat_map(Seats::all);
+        futures::future::try_join_all(seats.map(Seat::status)).await
     }
 
+    /// Lets a projector stand still in the cells that are kept here.
     pub async fn pause(&self, projector: &str) -> Result<(), ProjectionError> {
-        self.runner(projector)?.pause().await;
+        for runner in self.seats(projector)?.runners()? {
+            runner.pause().await;
+        }
         Ok(())
     }
 
+    /// Lets it go on in the cells that are kept here.
     pub async fn resume(&self, projector: &str) -> Result<(), ProjectionError> {
-        self.runner(projector)?.resume().await;
+        for runner in self.seats(projector)?.runners()? {
+            runner.resume().await;
+        }
         Ok(())
     }
 
-    /// Starts to fill a new generation beside the live one; it is swapped in when it has caught up.
+    /// Starts to fill new generations beside the live ones of the cells that are kept here; each is
+    /// swapped in when it has caught up. A cell that is being rebuilt already goes on with that; an
+    /// error if all are.
     pub fn rebuild(&self, projector: &str) -> Result<(), ProjectionError> {
-        self.runner(projector)?.rebuild().map(drop)
+        self.rebuilds(projector).map(drop)
     }
 
-    /// The same, and waits for the swap.
+    /// The same, and waits for the swaps.
     pub async fn rebuild_and_wait(&self, projector: &str) -> Result<(), ProjectionError> {
-        self.runner(projector)?.rebuild()?.await.map_err(|_| ProjectionError::Stopped)?
+        for rebuild in self.rebuilds(projector)? {
+            rebuild.await.map_err(|_| ProjectionError::Stopped)??;
+        }
+        Ok(())
+    }
+
+    fn rebuilds(
+        &self,
+        projector: &str,
+    ) -> Result<Vec<JoinHandle<Result<(), ProjectionError>>>, ProjectionError> {
+        let mut begun = Vec::new();
+        for runner in self.seats(projector)?.runners()? {
+            begun.extend(runner.rebuild());
+        }
+        if begun.is_empty() {
+            return Err(ProjectionError::AlreadyRebuilding { projector: projector.to_owned() });
+        }
+        Ok(begun)
     }
 
     /// Leaves out the commit a tenant is parked at and goes on behind it.
     pub async fn skip(&self, projector: &str, tenant: TenantId) -> Result<(), ProjectionError> {
-        self.runner(projector)?.unpark(|answer| Order::Skip(tenant, answer)).await
+        self.runner_of(projector, tenant)?.unpark(|answer| Order::Skip(tenant, answer)).await
     }
 
     /// Tries the commit a tenant is parked at again.
     pub async fn retry(&self, projector: &str, tenant: TenantId) -> Result<(), ProjectionError> {
-        self.runner(projector)?.unpark(|answer| Order::Retry(tenant, answer)).await
+        self.runner_of(projector, tenant)?.unpark(|answer| Order::Retry(tenant, answer)).await
     }
 
     /// Stops at the next transaction's end.
     pub async fn shutdown(&self) {
-        for seat in &self.inner.seats {
-            seat.stop().await;
-        }
+        futures::future::join_all(self.inner.seats.iter().map(Seats::stop)).await;
         if let Some(unified) = &self.inner.unified {
             unified.stop().await;
         }
@@ -398,9 +462,9 @@ pub async fn rebuild_offline(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<(), ProjectionError> {
     let parts = parts(&options, &*log, &ring).await?;
-    let chosen: Arc<dyn Projector> = match projector {
+    let chosen = match projector {
         READ_MODELS => parts.read_models,
-        DCL => parts.dcl_projector,
+        DCL => parts.dcl_projectors,
         _ => {
             return Err(ProjectionError::UnknownProjector {
                 name: projector.to_owned(),
@@ -414,5 +478,15 @@ pub async fn rebuild_offline(
         // First: the end of the build takes new ones.
         snapshots.clear().await?;
     }
-    runner::build_offline(&*chosen, &log, &options, progress).await
+    let mut totals = Vec::new();
+    for cell in 0..log.cells() {
+        totals.push(log.head(cell).await?.sequence);
+    }
+    let (total, mut before) = (totals.iter().sum(), 0);
+    for ((cell, projector), of_cell) in (0..).zip(chosen).zip(totals) {
+        let source = Source { log: Arc::clone(&log), cell, options: options.clone() };
+        runner::build_offline(&*projector, &source, &|done, _| progress(before + done.min(of_cell), total)).await?;
+        before += of_cell;
+    }
+    Ok(())
 }

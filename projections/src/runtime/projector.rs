@@ -107,6 +107,10 @@ pub trait Store: Send + Sync + 'static {
         to: &CellCheckpoint,
     ) -> Result<(), ApplyError>;
 
+    /// Before the owner gives the generation up to another node, while it still shows it: leaves behind
+    /// what shortens the other one's start. What is not done in time is done without.
+    async fn hand_over(&self) {}
+
     /// Lets go of files and connections.
     async fn close(&self);
 }

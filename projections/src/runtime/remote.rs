@@ -1,7 +1,10 @@
-//! How far a projector is that another node runs, by what its store says: the store is shared, and
-//! its checkpoint moves with its rows.
+//! How far a projector is in a cell that another node keeps, by what its store says: the store is
+//! shared, and its checkpoint moves with its rows.
 
-use super::projector::{CellCheckpoint, Projector, Store, TenantMark};
+use super::{
+    projector::{CellCheckpoint, Projector, Store, TenantMark},
+    runner::Source,
+};
 use crate::error::ProjectionError;
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use std::{
@@ -16,31 +19,33 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How often it is looked at while somebody waits, and while nobody does.
 const WAITED_FOR: Duration = Duration::from_millis(15);
+const IDLE: Duration = Duration::from_millis(500);
+/// More cells than this are looked at less often, so that looking costs no more.
+const OFTEN: u16 = 8;
 /// How long the first look may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-const IDLE: Duration = Duration::from_millis(500);
 
 /// The live generation, as its store said last.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     pub(crate) generation: u64,
-    /// By cell.
-    pub(crate) checkpoints: Vec<CellCheckpoint>,
+    pub(crate) checkpoint: CellCheckpoint,
 }
 
 impl Shown {
-    fn position(&self, tenant: TenantId, cell: u16) -> u64 {
-        let Some(checkpoint) = self.checkpoints.get(usize::from(cell)) else { return 0 };
-        match checkpoint.tenants.get(&tenant) {
+    fn position(&self, tenant: TenantId) -> u64 {
+        match self.checkpoint.tenants.get(&tenant) {
             Some(TenantMark::Parked { sequence, .. }) => sequence - 1,
             Some(TenantMark::Behind { sequence }) => *sequence,
-            Some(TenantMark::Ahead { sequence }) => checkpoint.sequence.max(*sequence),
-            None => checkpoint.sequence,
+            Some(TenantMark::Ahead { sequence }) => self.checkpoint.sequence.max(*sequence),
+            None => self.checkpoint.sequence,
         }
     }
 }
 
 pub(crate) struct Remote {
+    projector: &'static str,
+    cell: u16,
     shown: watch::Receiver<Option<Shown>>,
     waiting: Arc<Waiting>,
     _looking: AbortOnDropHandle<()>,
@@ -54,11 +59,12 @@ struct Waiting {
 }
 
 impl Remote {
-    pub(crate) fn start(projector: &Arc<dyn Projector>, cells: u16, stop: CancellationToken) -> Self {
+    pub(crate) fn start(projector: &Arc<dyn Projector>, source: &Source, stop: CancellationToken) -> Self {
         let (sender, shown) = watch::channel(None);
         let waiting = Arc::<Waiting>::default();
-        let looking = look(Arc::clone(projector), cells, sender, Arc::clone(&waiting), stop);
-        Self { shown, waiting, _looking: AbortOnDropHandle::new(tokio::spawn(looking)) }
+        let looking = look(Arc::clone(projector), source.clone(), sender, Arc::clone(&waiting), stop);
+        let (projector, cell) = (projector.name(), source.cell);
+        Self { projector, cell, shown, waiting, _looking: AbortOnDropHandle::new(tokio::spawn(looking)) }
     }
 
     /// What the store said last; right after the start, what it says first.
@@ -70,31 +76,25 @@ impl Remote {
         }
     }
 
-    pub(crate) fn position(&self, tenant: TenantId, cell: u16) -> u64 {
-        self.shown.borrow().as_ref().map_or(0, |shown| shown.position(tenant, cell))
+    pub(crate) fn position(&self, tenant: TenantId) -> u64 {
+        self.shown.borrow().as_ref().map_or(0, |shown| shown.position(tenant))
     }
 
-    /// Waits, without a bound, until the tenant is shown up to `position`.
-    pub(crate) async fn reach(
-        &self,
-        projector: &str,
-        tenant: TenantId,
-        position: Position,
-    ) -> Result<(), ProjectionError> {
+    /// Waits, without a bound, until the tenant is shown up to `sequence`.
+    pub(crate) async fn reach(&self, tenant: TenantId, sequence: u64) -> Result<(), ProjectionError> {
         let mut shown = self.shown.clone();
         let _waiting = self.waiting.enter();
         loop {
             if let Some(shown) = &*shown.borrow_and_update() {
-                if shown.position(tenant, position.cell) >= position.sequence {
+                if shown.position(tenant) >= sequence {
                     return Ok(());
                 }
-                let checkpoint = shown.checkpoints.get(usize::from(position.cell));
-                let mark = checkpoint.and_then(|checkpoint| checkpoint.tenants.get(&tenant));
+                let mark = shown.checkpoint.tenants.get(&tenant);
                 if let Some(TenantMark::Parked { sequence, message, .. }) = mark {
                     return Err(ProjectionError::Parked {
-                        projector: projector.to_owned(),
+                        projector: self.projector.to_owned(),
                         tenant,
-                        position: Position { cell: position.cell, sequence: *sequence },
+                        position: Position { cell: self.cell, sequence: *sequence },
                         message: message.clone(),
                     });
                 }
@@ -122,14 +122,15 @@ impl Drop for Entered {
 
 async fn look(
     projector: Arc<dyn Projector>,
-    cells: u16,
+    source: Source,
     sender: watch::Sender<Option<Shown>>,
     waiting: Arc<Waiting>,
     stop: CancellationToken,
 ) {
     let mut open: Option<(u64, Arc<dyn Store>)> = None;
+    let idle = IDLE * u32::from(source.log.cells().div_ceil(OFTEN));
     while !stop.is_cancelled() {
-        match looked(&*projector, cells, &mut open).await {
+        match looked(&*projector, source.cell, &mut open).await {
             Ok(shown) => {
                 sender.send_replace(shown);
             }
@@ -140,7 +141,7 @@ async fn look(
                 }
             }
         }
-        let pause = if waiting.count.load(Ordering::Acquire) > 0 { WAITED_FOR } else { IDLE };
+        let pause = if waiting.count.load(Ordering::Acquire) > 0 { WAITED_FOR } else { idle };
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
@@ -152,10 +153,10 @@ async fn look(
     }
 }
 
-/// The live generation's checkpoints; its store stays open until another one is live.
+/// The live generation's checkpoint; its store stays open until another one is live.
 async fn looked(
     projector: &dyn Projector,
-    cells: u16,
+    cell: u16,
     open: &mut Option<(u64, Arc<dyn Store>)>,
 ) -> Result<Option<Shown>, ProjectionError> {
     let Some(live) = projector.live().await? else { return Ok(None) };
@@ -172,9 +173,6 @@ async fn looked(
             store
         }
     };
-    let mut checkpoints = Vec::with_capacity(usize::from(cells));
-    for cell in 0..cells {
-        checkpoints.push(store.checkpoint(cell).await?);
-    }
-    Ok(Some(Shown { generation: live, checkpoints }))
+    let checkpoint = store.checkpoint(cell).await?;
+    Ok(Some(Shown { generation: live, checkpoint }))
 }

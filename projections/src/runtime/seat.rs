@@ -1,99 +1,179 @@
-//! A projector's place on this node. Where there is one node, its runner is always here; of several,
-//! it is here while this node holds the projector's lease, and what others write is looked at else.
+//! A projector's places on this node, one a cell. Where there is one node, the runner of each cell is
+//! always here; of several, it is here while this node holds the lease of that cell, and what others
+//! write is looked at else.
 
 use super::{
-    Options, ProjectionState, ProjectorStatus, projector::Projector, remote::Remote, runner::Runner,
+    Options, ProjectionState, ProjectorStatus, keeper::Keeper, projector::Projector, remote::Remote,
+    runner::{Runner, Source},
 };
 use crate::error::ProjectionError;
 use autonomos_domain::{envelope::Position, ids::TenantId};
-use autonomos_log::{
-    lease::{Lease, Leases},
-    port::EventLog,
-};
+use autonomos_log::{lease::Leases, port::EventLog};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
-/// The name of a projector's lease.
-pub fn lease_name(projector: &str) -> String {
-    format!("projector/{projector}")
+/// The name below which a projector's leases are.
+pub fn lease_prefix(projector: &str) -> String {
+    format!("projector/{projector}/")
 }
 
+/// The name of a projector's lease in a cell.
+pub fn lease_name(projector: &str, cell: u16) -> String {
+    format!("{}{cell}", lease_prefix(projector))
+}
+
+/// Where a runner is put for those who look for it.
+pub(crate) type Place = watch::Sender<Option<Arc<Runner>>>;
+
+/// The places of one projector.
+pub(crate) struct Seats {
+    name: &'static str,
+    /// By cell.
+    seats: Vec<Seat>,
+    stop: CancellationToken,
+    keeping: Keeping,
+}
+
+/// Who runs the runners.
+enum Keeping {
+    /// This node alone; the senders keep the runners in their places.
+    Alone(Vec<(Arc<Runner>, Place)>),
+    Shared { task: Mutex<Option<JoinHandle<()>>>, _stop: DropGuard },
+}
+
+/// A projector's place in one cell.
 pub(crate) struct Seat {
     projector: Arc<dyn Projector>,
-    log: Arc<dyn EventLog>,
+    source: Source,
     /// The runner, while it is here.
     local: watch::Receiver<Option<Arc<Runner>>>,
     /// How far the runner of another node is, where its store can be looked at.
     remote: Option<Remote>,
     stop: CancellationToken,
-    keeping: Keeping,
 }
 
-/// Who runs the runner.
-enum Keeping {
-    /// This node alone; the sender keeps the runner in its place.
-    Alone {
-        runner: Arc<Runner>,
-        _place: watch::Sender<Option<Arc<Runner>>>,
-    },
-    Shared {
-        task: Mutex<Option<JoinHandle<()>>>,
-        _stop: DropGuard,
-    },
-}
-
-impl Seat {
-    /// A runner of this node's own.
+impl Seats {
+    /// Runners of this node's own, for projectors by cell.
     pub(crate) async fn alone(
-        projector: Arc<dyn Projector>,
-        log: Arc<dyn EventLog>,
-        options: Options,
+        projectors: Vec<Arc<dyn Projector>>,
+        log: &Arc<dyn EventLog>,
+        options: &Options,
     ) -> Result<Self, ProjectionError> {
-        let runner = Runner::start(Arc::clone(&projector), Arc::clone(&log), options).await?;
-        let (place, local) = watch::channel(Some(Arc::clone(&runner)));
-        let keeping = Keeping::Alone { runner, _place: place };
-        Ok(Self { projector, log, local, remote: None, stop: CancellationToken::new(), keeping })
+        let stop = CancellationToken::new();
+        let sources = sources(projectors, log, options);
+        let starting = sources.iter().map(|(projector, source)| {
+            let (projector, source) = (Arc::clone(projector), source.clone());
+            Runner::start(projector, source)
+        });
+        let runners = futures::future::try_join_all(starting).await?;
+        let (mut seats, mut kept) = (Vec::new(), Vec::new());
+        for ((projector, source), runner) in sources.into_iter().zip(runners) {
+            let (place, local) = watch::channel(Some(Arc::clone(&runner)));
+            kept.push((runner, place));
+            seats.push(Seat { projector, source, local, remote: None, stop: stop.clone() });
+        }
+        Ok(Self { name: name(&seats), seats, stop, keeping: Keeping::Alone(kept) })
     }
 
-    /// A place among nodes; the runner is here while the lease is, if this node `keeps` projections.
+    /// Places among nodes; a runner is here while its lease is, if this node `keeps` projections.
     pub(crate) fn shared(
-        projector: Arc<dyn Projector>,
-        log: Arc<dyn EventLog>,
-        options: Options,
+        projectors: Vec<Arc<dyn Projector>>,
+        log: &Arc<dyn EventLog>,
+        options: &Options,
         leases: Leases,
         keeps: bool,
     ) -> Self {
-        let (sender, local) = watch::channel(None);
         let stop = CancellationToken::new();
-        let remote = projector.is_shared().then(|| Remote::start(&projector, log.cells(), stop.clone()));
-        let keeper =
-            Keeper { projector: Arc::clone(&projector), log: Arc::clone(&log), options, local: sender };
+        let (mut seats, mut places) = (Vec::new(), Vec::new());
+        for (projector, source) in sources(projectors, log, options) {
+            let (place, local) = watch::channel(None);
+            let remote = projector.is_shared().then(|| Remote::start(&projector, &source, stop.clone()));
+            places.push((Arc::clone(&projector), source.clone(), place));
+            seats.push(Seat { projector, source, local, remote, stop: stop.clone() });
+        }
+        let name = name(&seats);
+        let keeper = Keeper::new(name, places, leases);
         let stopping = stop.clone();
         let task = tokio::spawn(async move {
             if keeps {
-                keeper.run(leases, stopping).await;
+                keeper.run(stopping).await;
             } else {
-                // Holds the empty place.
+                // Holds the empty places.
                 stopping.cancelled().await;
                 drop(keeper);
             }
         });
         let keeping = Keeping::Shared { task: Mutex::new(Some(task)), _stop: stop.clone().drop_guard() };
-        Self { projector, log, local, remote, stop, keeping }
+        Self { name, seats, stop, keeping }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn seat(&self, cell: u16) -> Option<&Seat> {
+        self.seats.get(usize::from(cell))
+    }
+
+    pub(crate) fn all(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// The runners that are here.
+    pub(crate) fn runners(&self) -> Result<Vec<Arc<Runner>>, ProjectionError> {
+        let here: Vec<_> = self.seats.iter().filter_map(|seat| seat.local.borrow().clone()).collect();
+        if here.is_empty() {
+            return Err(ProjectionError::Elsewhere { projector: self.name.to_owned() });
+        }
+        Ok(here)
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        match &self.keeping {
+            Keeping::Alone(runners) => {
+                futures::future::join_all(runners.iter().map(|(runner, _)| runner.stop())).await;
+            }
+            Keeping::Shared { task, .. } => {
+                let task = task.lock().take();
+                if let Some(task) = task
+                    && let Err(error) = task.await
+                {
+                    tracing::error!(projector = self.name, %error, "a projector ended badly");
+                }
+            }
+        }
+    }
+}
+
+fn name(seats: &[Seat]) -> &'static str {
+    seats.first().map_or("", |seat| seat.projector.name())
+}
+
+fn sources(
+    projectors: Vec<Arc<dyn Projector>>,
+    log: &Arc<dyn EventLog>,
+    options: &Options,
+) -> Vec<(Arc<dyn Projector>, Source)> {
+    let cells = 0..log.cells();
+    let source = |cell| Source { log: Arc::clone(log), cell, options: options.clone() };
+    projectors.into_iter().zip(cells.map(source)).collect()
+}
+
+impl Seat {
+    fn name(&self) -> &'static str {
         self.projector.name()
+    }
+
+    fn elsewhere(&self) -> ProjectionError {
+        ProjectionError::Elsewhere { projector: self.name().to_owned() }
     }
 
     /// The runner, if it is here.
     pub(crate) fn runner(&self) -> Result<Arc<Runner>, ProjectionError> {
-        let local = self.local.borrow().clone();
-        local.ok_or_else(|| ProjectionError::Elsewhere { projector: self.name().to_owned() })
+        self.local.borrow().clone().ok_or_else(|| self.elsewhere())
     }
 
     pub(crate) fn is_elsewhere(&self) -> bool {
@@ -101,24 +181,24 @@ impl Seat {
     }
 
     /// Up to where the tenant is shown.
-    pub(crate) fn position(&self, tenant: TenantId, cell: u16) -> u64 {
+    pub(crate) fn position(&self, tenant: TenantId) -> u64 {
         if let Some(runner) = &*self.local.borrow() {
-            return runner.position(tenant, cell);
+            return runner.position(tenant);
         }
-        self.remote.as_ref().map_or(0, |remote| remote.position(tenant, cell))
+        self.remote.as_ref().map_or(0, |remote| remote.position(tenant))
     }
 
-    /// Waits, without a bound, until the tenant is shown up to `position`, whichever node shows it.
-    pub(crate) async fn reach(&self, tenant: TenantId, position: Position) -> Result<(), ProjectionError> {
+    /// Waits, without a bound, until the tenant is shown up to `sequence`, whichever node shows it.
+    pub(crate) async fn reach(&self, tenant: TenantId, sequence: u64) -> Result<(), ProjectionError> {
         let mut local = self.local.clone();
         loop {
             let runner = local.borrow_and_update().clone();
             let changed = local.changed();
             let reached = async {
                 match (&runner, &self.remote) {
-                    (Some(runner), _) => runner.reach(tenant, position).await,
-                    (None, Some(remote)) => remote.reach(self.name(), tenant, position).await,
-                    (None, None) => Err(ProjectionError::Elsewhere { projector: self.name().to_owned() }),
+                    (Some(runner), _) => runner.reach(tenant, sequence).await,
+                    (None, Some(remote)) => remote.reach(tenant, sequence).await,
+                    (None, None) => Err(self.elsewhere()),
                 }
             };
             tokio::select! {
@@ -134,111 +214,50 @@ impl Seat {
         }
     }
 
-    /// How the projector stands; nothing of one that another node alone can tell of.
-    pub(crate) async fn status(&self) -> Result<Vec<ProjectionState>, ProjectionError> {
+    /// How the projector stands here, as far as this node can tell.
+    pub(crate) async fn status(&self) -> Result<ProjectionState, ProjectionError> {
         let local = self.local.borrow().clone();
         if let Some(runner) = local {
             return runner.status().await;
         }
-        let Some(remote) = &self.remote else { return Ok(Vec::new()) };
-        let Some(shown) = remote.shown().await else { return Ok(Vec::new()) };
-        let mut states = Vec::new();
-        for (cell, checkpoint) in shown.checkpoints.iter().enumerate() {
-            let cell = cell as u16;
-            let lag = self.log.head(cell).await?.sequence.saturating_sub(checkpoint.sequence);
-            let poisoned = super::poisoned(cell, &checkpoint.tenants);
-            let status = match (poisoned.is_empty(), lag) {
-                (false, _) => ProjectorStatus::Poisoned,
-                (true, 0) => ProjectorStatus::Live,
-                (true, _) => ProjectorStatus::CatchingUp,
-            };
-            states.push(ProjectionState {
+        let cell = self.source.cell;
+        let shown = match &self.remote {
+            Some(remote) => remote.shown().await,
+            None => None,
+        };
+        let Some(shown) = shown else {
+            return Ok(ProjectionState {
                 name: self.name().to_owned(),
+                cell,
                 version: self.projector.version(),
-                generation: shown.generation,
-                position: Position { cell, sequence: checkpoint.sequence },
-                lag,
-                status,
+                generation: 0,
+                position: Position { cell, sequence: 0 },
+                lag: 0,
+                status: ProjectorStatus::Unknown,
                 rebuild_progress: None,
                 message: None,
-                poisoned,
+                poisoned: Vec::new(),
             });
-        }
-        Ok(states)
-    }
-
-    pub(crate) async fn stop(&self) {
-        self.stop.cancel();
-        match &self.keeping {
-            Keeping::Alone { runner, .. } => runner.stop().await,
-            Keeping::Shared { task, .. } => {
-                let task = task.lock().take();
-                if let Some(task) = task
-                    && let Err(error) = task.await
-                {
-                    tracing::error!(projector = self.name(), %error, "a projector ended badly");
-                }
-            }
-        }
-    }
-}
-
-/// Holds a projector's lease when it can, and runs the projector for as long as it does.
-struct Keeper {
-    projector: Arc<dyn Projector>,
-    log: Arc<dyn EventLog>,
-    options: Options,
-    local: watch::Sender<Option<Arc<Runner>>>,
-}
-
-impl Keeper {
-    async fn run(self, leases: Leases, stop: CancellationToken) {
-        let name = lease_name(self.projector.name());
-        while !stop.is_cancelled() {
-            let lease = tokio::select! {
-                () = stop.cancelled() => return,
-                lease = leases.acquire(&name) => lease,
-            };
-            let tenure = self.tenure(&lease, &stop).await;
-            lease.release().await;
-            if let Err(error) = tenure {
-                tracing::error!(lease = name, %error, "the projection cannot be kept here, trying again");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(TRY_AGAIN) => {}
-                }
-            }
-        }
-    }
-
-    /// Runs until the lease is lost or the node ends. What is written meanwhile is fenced by the
-    /// checkpoint's compare-and-swap: a lease that ran out unnoticed does no harm.
-    async fn tenure(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), ProjectionError> {
-        let starting =
-            Runner::start(Arc::clone(&self.projector), Arc::clone(&self.log), self.options.clone());
-        let runner = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = lease.lost() => return Ok(()),
-            runner = starting => runner?,
         };
-        let running = async {
-            match runner.catch_up().await {
-                // It cannot: what it has is shown, as of a log that was not rolled back yet.
-                Ok(()) | Err(ProjectionError::RolledBack { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            // Not before: a reader must not be shown less than the owner before showed.
-            self.local.send_replace(Some(Arc::clone(&runner)));
-            runner.fenced().await;
-            Err(ProjectionError::Fenced { projector: self.projector.name().to_owned() })
+        let checkpoint = shown.checkpoint;
+        let lag = self.source.head().await?.saturating_sub(checkpoint.sequence);
+        let poisoned = super::poisoned(cell, &checkpoint.tenants);
+        let status = match (poisoned.is_empty(), lag) {
+            (false, _) => ProjectorStatus::Poisoned,
+            (true, 0) => ProjectorStatus::Live,
+            (true, _) => ProjectorStatus::CatchingUp,
         };
-        let ended = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            () = lease.lost() => Ok(()),
-            ended = running => ended,
-        };
-        self.local.send_replace(None);
-        runner.stop().await;
-        ended
+        Ok(ProjectionState {
+            name: self.name().to_owned(),
+            cell,
+            version: self.projector.version(),
+            generation: shown.generation,
+            position: Position { cell, sequence: checkpoint.sequence },
+            lag,
+            status,
+            rebuild_progress: None,
+            message: None,
+            poisoned,
+        })
     }
 }

@@ -24,14 +24,14 @@ async fn node(world: &World, name: &str, keeps: bool) -> Handle {
     Service::start(options, world.log(), Arc::clone(&world.ring)).await.unwrap()
 }
 
-async fn renamed(world: &World, of: TenantId, name: &str) -> Position {
+pub(crate) async fn renamed(world: &World, of: TenantId, name: &str) -> Position {
     let event = TenantEvent::TenantRenamed { name: name.to_owned() };
     world.append(of, AggregateType::Tenant, of.0, &[event]).await
 }
 
 async fn kept_here(node: &Handle) {
     let kept = async {
-        while node.is_elsewhere(READ_MODELS) || node.is_elsewhere(DCL) {
+        while node.is_elsewhere(READ_MODELS, 0) || node.is_elsewhere(DCL, 0) {
             tokio::task::yield_now().await;
         }
     };
@@ -55,7 +55,7 @@ async fn one_node_keeps_a_projection_all_wait_for_it_and_the_next_takes_over() {
     for node in [&one, &two, &reader] {
         shown(node, of, first).await;
     }
-    assert!(two.is_elsewhere(READ_MODELS) && reader.is_elsewhere(DCL) && !reader.is_elsewhere("none"));
+    assert!(two.is_elsewhere(READ_MODELS, 0) && reader.is_elsewhere(DCL, 0) && !reader.is_elsewhere("none", 0));
     let asked = two.wait_for(of, first, &[DCL], LONG).await.unwrap_err();
     assert_eq!(asked.code(), "AOS-0442", "the views are files of their keeper's");
     assert_eq!(two.rebuild(READ_MODELS).unwrap_err().code(), "AOS-0442");

@@ -10,7 +10,7 @@ use autonomos_domain::{
     envelope::{AggregateType, Position},
 };
 use autonomos_log::{
-    port::{EventLog, Filter, ReadLimit},
+    port::{Filter, ReadLimit},
     postgres_server::{Durability, Postgres},
 };
 use autonomos_projections::{

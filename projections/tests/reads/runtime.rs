@@ -7,7 +7,6 @@ use autonomos_domain::{
     envelope::{AggregateType, Position},
     ids::TenantId,
 };
-use autonomos_log::port::EventLog;
 use autonomos_projections::{
     ProjectionError,
     dcl::{Dcl, DclOptions, read::DclReads},
@@ -144,7 +143,7 @@ pub(crate) async fn start_with(
     let dcl = Arc::new(Dcl::open(world.folder.path().join("dcl"), DclOptions::default())?);
     let read_models = ReadModels::new(reads.clone());
     let handle =
-        Service::start_with(world.options(), world.log(), vec![projector], read_models, DclReads::new(dcl))
+        Service::start_with(world.options(), world.log(), vec![vec![projector]], read_models, DclReads::new(dcl))
             .await?;
     Ok(Started { handle, reads })
 }

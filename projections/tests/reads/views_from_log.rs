@@ -34,8 +34,12 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) async fn new(world: &World, of: u128, number: u128, stream: &'static str) -> Self {
+        Self::of(world, tenant(of), number, stream).await
+    }
+
+    pub(crate) async fn of(world: &World, of: TenantId, number: u128, stream: &'static str) -> Self {
         let source =
-            Self { of: tenant(of), connection: ConnectionId(Uuid::from_u128(number)), stream, batches: 0 };
+            Self { of, connection: ConnectionId(Uuid::from_u128(number)), stream, batches: 0 };
         let line = |column: &str, target: &str| MappingField {
             source: column.to_owned(),
             also: vec![],
@@ -118,7 +122,7 @@ fn body(rows: &[[&str; 4]]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-async fn export(handle: &Handle, of: TenantId, format: ExportFormat, at: Option<Position>) -> Vec<u8> {
+pub(crate) async fn export(handle: &Handle, of: TenantId, format: ExportFormat, at: Option<Position>) -> Vec<u8> {
     let as_of = at.map(|position| AsOf::Sequence(position.sequence));
     let mut stream = handle.dcl().export(of, "account", format, &[], as_of).await.unwrap();
     let mut all = Vec::new();

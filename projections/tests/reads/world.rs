@@ -7,6 +7,8 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     control::ControlStore,
+    jetstream::{JetStreamLog, Options as JetStreamOptions},
+    nats_server::Nats,
     events::{seal_body, seal_event},
     port::{EventLog, NewCommit},
     postgres_server::Postgres,
@@ -125,7 +127,9 @@ pub(crate) use on_both_stores;
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) log: Arc<SqliteLog>,
+    pub(crate) log: Arc<dyn EventLog>,
+    /// Where the log is, if not in the folder: it ends with the last use.
+    pub(crate) _nats: Option<Arc<Nats>>,
     pub(crate) ring: Arc<dyn KeyRing>,
     /// Where the read models are, if not in the folder.
     pub(crate) database: Option<Database>,
@@ -142,8 +146,36 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let control = Arc::new(ControlStore::open(&folder.path().join("control.sqlite")).unwrap());
         let log = SqliteLog::open(LogOptions::new(folder.path().join("log")), control).unwrap();
-        let ring = Arc::new(TestRing);
-        Self { folder, log, ring, database: None, versions: Mutex::default(), commits: Mutex::default() }
+        Self::over(folder, log)
+    }
+
+    fn over(folder: tempfile::TempDir, log: Arc<dyn EventLog>) -> Self {
+        Self {
+            folder,
+            log,
+            _nats: None,
+            ring: Arc::new(TestRing),
+            database: None,
+            versions: Mutex::default(),
+            commits: Mutex::default(),
+        }
+    }
+
+    /// A log of several cells, with read models in Postgres.
+    pub(crate) async fn of_cells(cells: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Arc::new(ControlStore::open(&folder.path().join("control.sqlite")).unwrap());
+        let nats = Nats::shared(1);
+        let options = JetStreamOptions { cells, ..nats.options(nats.account(), &folder.path().join("log")) };
+        let log = JetStreamLog::open(options, control).await.unwrap();
+        let database = Some(Database::on(Postgres::shared()));
+        Self { _nats: Some(nats), database, ..Self::over(folder, log) }
+    }
+
+    /// A tenant of each cell.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        let of_cell = |cell| (1..).map(tenant).find(|of| self.log.cell_of(*of) == cell).unwrap();
+        (0..self.log.cells()).map(of_cell).collect()
     }
 
     /// The same with read models in Postgres.
@@ -156,7 +188,7 @@ impl World {
     }
 
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
-        self.log.clone()
+        Arc::clone(&self.log)
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -196,7 +228,7 @@ impl World {
     }
 
     /// The same projections over another log.
-    pub(crate) fn with_log(self, log: Arc<SqliteLog>) -> Self {
+    pub(crate) fn with_log(self, log: Arc<dyn EventLog>) -> Self {
         Self { log, ..self }
     }
 

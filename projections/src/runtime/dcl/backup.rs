@@ -28,6 +28,7 @@ const SETTLE_IN: Duration = Duration::from_secs(5);
 pub(super) struct Backup {
     snapshots: Arc<Snapshots>,
     dcl: Arc<Dcl>,
+    cell: u16,
     generation: u64,
     control: Connected,
     /// Tenants that changed since their last snapshot.
@@ -37,6 +38,8 @@ pub(super) struct Backup {
     taken_over: AtomicBool,
     /// It is known which snapshots lack what the generation began with.
     looked: AtomicBool,
+    /// One snapshot is taken at a time.
+    taking: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -51,18 +54,21 @@ impl Backup {
     pub(super) fn new(
         snapshots: Arc<Snapshots>,
         dcl: Arc<Dcl>,
+        cell: u16,
         generation: u64,
         control: Connected,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshots,
             dcl,
+            cell,
             generation,
             control,
             changed: Mutex::default(),
             due: Notify::new(),
             taken_over: AtomicBool::new(false),
             looked: AtomicBool::new(false),
+            taking: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             task: Mutex::default(),
         })
@@ -100,8 +106,7 @@ impl Backup {
         }
     }
 
-    /// Ends what runs; then, if the generation `is_live`, takes snapshots of what changed, as many as
-    /// the time allows.
+    /// Ends what runs; then, if the generation `is_live`, takes snapshots of what changed.
     pub(super) async fn stop(&self, is_live: bool) {
         self.stop.cancel();
         let task = self.task.lock().take();
@@ -110,7 +115,7 @@ impl Backup {
             tracing::error!(%error, "taking snapshots of the unified views ended badly");
         }
         if is_live {
-            self.take_last().await;
+            self.take_changed().await;
         }
         if tokio::time::timeout(SETTLE_IN, self.snapshots.settle()).await.is_err() {
             tracing::info!("uploads of snapshots are still on their way");
@@ -118,7 +123,7 @@ impl Backup {
     }
 
     /// Takes snapshots of what changed, as many as the time allows.
-    async fn take_last(&self) {
+    pub(super) async fn take_changed(&self) {
         let time = self.snapshots.options().stop_time;
         let last = async {
             // It may have ended before the task came to it.
@@ -128,7 +133,7 @@ impl Backup {
                 self.take(*tenant).await;
             }
             if !changed.is_empty() {
-                self.manifests().await;
+                self.manifest().await;
             }
         };
         if tokio::time::timeout(time, last).await.is_err() {
@@ -147,7 +152,7 @@ impl Backup {
                 continue;
             }
             if std::mem::take(&mut taken) {
-                self.manifests().await;
+                self.manifest().await;
             }
             tokio::select! {
                 () = self.due.notified() => {}
@@ -173,7 +178,7 @@ impl Backup {
         let found = self.snapshots.tenants().await?;
         let files = {
             let mut guard = self.control.lock().await;
-            files(guard.as_mut().ok_or(ProjectionError::Stopped)?, None).await?
+            files(guard.as_mut().ok_or(ProjectionError::Stopped)?, self.cell).await?
         };
         for (tenant, sequence) in files {
             let newest = found.get(&tenant).and_then(|keys| keys.first()).map(|key| key.sequence);
@@ -198,6 +203,7 @@ impl Backup {
 
     /// Takes a tenant's snapshot; one that fails is tried again when as much has changed again.
     async fn take(&self, tenant: TenantId) -> bool {
+        let _one = self.taking.lock().await;
         let before = self.changed.lock().get(&tenant).map_or(0, |entry| entry.commits);
         let taken = self.copy(tenant).await;
         let mut changed = self.changed.lock();
@@ -230,51 +236,44 @@ impl Backup {
         Ok(())
     }
 
-    async fn manifests(&self) {
-        if let Err(error) = self.manifests_put().await {
+    async fn manifest(&self) {
+        if let Err(error) = self.manifest_put().await {
             tracing::warn!(%error, "the manifest of snapshots could not be written");
         }
     }
 
-    async fn manifests_put(&self) -> Result<(), ProjectionError> {
-        for (cell, manifest) in self.manifests_read().await? {
-            self.snapshots.manifest_put(cell, &manifest).await?;
+    async fn manifest_put(&self) -> Result<(), ProjectionError> {
+        match self.manifest_read().await? {
+            Some(manifest) => self.snapshots.manifest_put(self.cell, &manifest).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Every cell as the generation has it at this moment.
-    async fn manifests_read(&self) -> Result<Vec<(u16, Manifest)>, ProjectionError> {
+    /// The cell as the generation has it at this moment.
+    async fn manifest_read(&self) -> Result<Option<Manifest>, ProjectionError> {
         let mut guard = self.control.lock().await;
         let connection = guard.as_mut().ok_or(ProjectionError::Stopped)?;
-        let cells: Vec<i64> =
-            sqlx::query_scalar("SELECT cell FROM checkpoints").fetch_all(&mut *connection).await?;
-        let mut manifests = Vec::new();
-        for cell in cells {
-            let cell = cell as u16;
-            let checkpoint = checkpoint_load(&mut Session::Sqlite(connection), cell).await?;
-            let Some(hash) = checkpoint.hash else { continue };
-            let mut tenants = files(connection, Some(cell)).await?;
-            for (tenant, mark) in &checkpoint.tenants {
-                if !matches!(mark, TenantMark::Ahead { .. }) {
-                    tenants.insert(*tenant, None);
-                }
+        let checkpoint = checkpoint_load(&mut Session::Sqlite(connection), self.cell).await?;
+        let Some(hash) = checkpoint.hash else { return Ok(None) };
+        let mut tenants = files(connection, self.cell).await?;
+        for (tenant, mark) in &checkpoint.tenants {
+            if !matches!(mark, TenantMark::Ahead { .. }) {
+                tenants.insert(*tenant, None);
             }
-            manifests.push((cell, Manifest { sequence: checkpoint.hash_sequence, hash, tenants }));
         }
-        Ok(manifests)
+        Ok(Some(Manifest { sequence: checkpoint.hash_sequence, hash, tenants }))
     }
 }
 
-/// Tenants that have files, of one cell or of all, with the last commit in each.
+/// Tenants of a cell that have files, with the last commit in each.
 async fn files(
     control: &mut SqliteConnection,
-    cell: Option<u16>,
+    cell: u16,
 ) -> Result<BTreeMap<TenantId, Option<u64>>, ProjectionError> {
     let select = "SELECT f.tenant, p.sequence FROM files f LEFT JOIN positions p ON p.tenant = f.tenant \
-                  WHERE f.cell = coalesce($1, f.cell)";
+                  WHERE f.cell = $1";
     let mut files = BTreeMap::new();
-    for row in sqlx::query(select).bind(cell.map(i64::from)).fetch_all(control).await? {
+    for row in sqlx::query(select).bind(i64::from(cell)).fetch_all(control).await? {
         let Ok(tenant) = row.try_get::<String, _>(0)?.parse::<TenantId>() else { continue };
         files.insert(tenant, row.try_get::<Option<i64>, _>(1)?.map(|sequence| sequence as u64));
     }

@@ -22,6 +22,9 @@ const LONGEST_QUERY: &str = "30s";
 pub struct LiveSchema {
     pool: PgPool,
     attempts: u32,
+    version: u32,
+    /// The role that readers take on.
+    role: Arc<str>,
     /// How a reading transaction begins, but for its tenant.
     begin: Arc<str>,
 }
@@ -34,13 +37,20 @@ impl LiveSchema {
             // It would cost every query a round trip; a broken one is found by using it.
             .test_before_acquire(false)
             .connect_lazy_with(options.address.connect_options());
+        let spare = options.readers + SPARE_ATTEMPTS;
+        Self { pool, attempts: spare, version, role: reader.into(), begin: "".into() }.at(schema)
+    }
+
+    /// The same connections, for another schema.
+    pub(super) fn at(&self, schema: &str) -> Self {
         // One round trip. The pointer is read in the transaction that reads the rows.
         let begin = format!(
-            "BEGIN READ ONLY; SET LOCAL statement_timeout = '{LONGEST_QUERY}'; SET LOCAL ROLE {reader}; \
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = '{LONGEST_QUERY}'; SET LOCAL ROLE {}; \
              SELECT set_config('search_path', coalesce((SELECT '{schema}_' || generation \
-             FROM {schema}.pointer WHERE version = {version}), 'pg_catalog'), true)"
+             FROM {schema}.pointer WHERE version = {}), 'pg_catalog'), true)",
+            self.role, self.version
         );
-        Self { pool, attempts: options.readers + SPARE_ATTEMPTS, begin: begin.into() }
+        Self { begin: begin.into(), ..self.clone() }
     }
 
     pub(crate) async fn fetch(
