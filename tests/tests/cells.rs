@@ -71,7 +71,9 @@ fn rows(page: &Value) -> &[Value] {
 /// How every projection stands in every cell, as this gateway tells.
 async fn states(client: &Client) -> BTreeMap<(String, u64), Value> {
     let page = client.get("/ops/projections").await.expect(200);
-    let key = |row: &Value| (row["name"].as_str().expect("a name").to_owned(), row["cell"].as_u64().expect("a cell"));
+    let key = |row: &Value| {
+        (row["name"].as_str().expect("a name").to_owned(), row["cell"].as_u64().expect("a cell"))
+    };
     let states: BTreeMap<_, _> = rows(&page).iter().map(|row| (key(row), row.clone())).collect();
     assert_eq!(states.len(), PROJECTIONS.len() * usize::from(CELLS), "{page}");
     states

@@ -238,7 +238,13 @@ async fn parts(
         let of_cell = dcl::DclProjector::new(folder.clone(), (cell, cells), dcl, ring, snapshots.clone());
         dcl_projectors.push(Arc::new(of_cell));
     }
-    Ok(Parts { read_models, reads: ReadModels::new(Live::Cells(reads.into())), dcl_projectors, dcl, snapshots })
+    Ok(Parts {
+        read_models,
+        reads: ReadModels::new(Live::Cells(reads.into())),
+        dcl_projectors,
+        dcl,
+        snapshots,
+    })
 }
 
 /// Where a cell keeps what is its own: the first one in the folder itself.
@@ -290,8 +296,9 @@ async fn seats(
             futures::future::try_join_all(starting).await
         }
         Part::Shared { leases, keeps } => {
-            let placed =
-                projectors.into_iter().map(|cells| Seats::shared(cells, &log, &options, leases.clone(), keeps));
+            let placed = projectors
+                .into_iter()
+                .map(|cells| Seats::shared(cells, &log, &options, leases.clone(), keeps));
             Ok(placed.collect())
         }
     }
@@ -485,7 +492,8 @@ pub async fn rebuild_offline(
     let (total, mut before) = (totals.iter().sum(), 0);
     for ((cell, projector), of_cell) in (0..).zip(chosen).zip(totals) {
         let source = Source { log: Arc::clone(&log), cell, options: options.clone() };
-        runner::build_offline(&*projector, &source, &|done, _| progress(before + done.min(of_cell), total)).await?;
+        runner::build_offline(&*projector, &source, &|done, _| progress(before + done.min(of_cell), total))
+            .await?;
         before += of_cell;
     }
     Ok(())
