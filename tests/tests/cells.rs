@@ -71,7 +71,9 @@ fn rows(page: &Value) -> &[Value] {
 /// How every projection stands in every cell, as this gateway tells.
 async fn states(client: &Client) -> BTreeMap<(String, u64), Value> {
     let page = client.get("/ops/projections").await.expect(200);
-    let key = |row: &Value| (row["name"].as_str().expect("a name").to_owned(), row["cell"].as_u64().expect("a cell"));
+    let key = |row: &Value| {
+        (row["name"].as_str().expect("a name").to_owned(), row["cell"].as_u64().expect("a cell"))
+    };
     let states: BTreeMap<_, _> = rows(&page).iter().map(|row| (key(row), row.clone())).collect();
     assert_eq!(states.len(), PROJECTIONS.len() * usize::from(CELLS), "{page}");
     states
@@ -87,7 +89,10 @@ async fn told(clients: &[Client], what: &str, is_so: impl Fn(&BTreeMap<(String, 
         }
     };
     if tokio::time::timeout(LIMIT, asked).await.is_err() {
-        panic!("{what}: {:?}", states(&clients[0]).await);
+        for client in clients {
+            println!("{}: {:?}", client.url, states(client).await);
+        }
+        panic!("{what}: not in time");
     }
 }
 

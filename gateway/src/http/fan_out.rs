@@ -61,9 +61,14 @@ pub(super) async fn order(
             Err(error) => return error.into_response(),
         };
         // A cell that is this node's and not here yet could not follow.
-        let is_coming =
-            elsewhere.iter().any(|cell| keepers.get(cell).is_some_and(|holder| holder.owner == forwarder.me()));
-        return if is_here && !is_coming { next.run(request).await } else { nobody(projection).into_response() };
+        let is_coming = elsewhere
+            .iter()
+            .any(|cell| keepers.get(cell).is_some_and(|holder| holder.owner == forwarder.me()));
+        return if is_here && !is_coming {
+            next.run(request).await
+        } else {
+            nobody(projection).into_response()
+        };
     }
     let skips = request.uri().path().ends_with("/skip");
     match ordered(app, forwarder, projection, &elsewhere, is_here, request, next).await {
@@ -149,7 +154,8 @@ pub(super) async fn told(
     });
     let mut told = BTreeMap::new();
     for (owner, answer) in join_all(asking).await {
-        let Some(Value::Array(rows)) = answer.and_then(|mut answer| Some(answer.get_mut("data")?.take())) else {
+        let Some(Value::Array(rows)) = answer.and_then(|mut answer| Some(answer.get_mut("data")?.take()))
+        else {
             continue;
         };
         for row in rows {

@@ -116,7 +116,8 @@ impl Keeper {
             Ok((task, result)) => (task, result),
             Err(error) => (error.id(), Err(ProjectionError::Store(error.to_string()))),
         };
-        let Some(cell) = keeping.cells.iter().find(|(_, kept)| kept.task == task).map(|(cell, _)| *cell) else {
+        let Some(cell) = keeping.cells.iter().find(|(_, kept)| kept.task == task).map(|(cell, _)| *cell)
+        else {
             return;
         };
         keeping.cells.remove(&cell);

@@ -3,7 +3,10 @@
 //! write is looked at else.
 
 use super::{
-    Options, ProjectionState, ProjectorStatus, keeper::Keeper, projector::Projector, remote::Remote,
+    Options, ProjectionState, ProjectorStatus,
+    keeper::Keeper,
+    projector::Projector,
+    remote::Remote,
     runner::{Runner, Source},
 };
 use crate::error::ProjectionError;
@@ -40,7 +43,10 @@ pub(crate) struct Seats {
 enum Keeping {
     /// This node alone; the senders keep the runners in their places.
     Alone(Vec<(Arc<Runner>, Place)>),
-    Shared { task: Mutex<Option<JoinHandle<()>>>, _stop: DropGuard },
+    Shared {
+        task: Mutex<Option<JoinHandle<()>>>,
+        _stop: DropGuard,
+    },
 }
 
 /// A projector's place in one cell.
@@ -169,11 +175,6 @@ impl Seat {
 
     fn elsewhere(&self) -> ProjectionError {
         ProjectionError::Elsewhere { projector: self.name().to_owned() }
-    }
-
-    /// The runner, if it is here.
-    pub(crate) fn runner(&self) -> Result<Arc<Runner>, ProjectionError> {
-        self.local.borrow().clone().ok_or_else(|| self.elsewhere())
     }
 
     pub(crate) fn is_elsewhere(&self) -> bool {

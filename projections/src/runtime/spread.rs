@@ -54,7 +54,8 @@ impl Spread {
         let cells = 0..look.holders.len() as u16;
         let is_free = |cell: &u16| look.holders[usize::from(*cell)].is_none() && !mine.contains(cell);
         let free: Vec<u16> = cells.filter(is_free).collect();
-        self.free = free.iter().map(|cell| (*cell, self.free.get(cell).map_or(1, |looks| looks + 1))).collect();
+        self.free =
+            free.iter().map(|cell| (*cell, self.free.get(cell).map_or(1, |looks| looks + 1))).collect();
 
         let others = look.able.iter().filter(|node| **node != self.me);
         let count = |node: &String| look.holders.iter().flatten().filter(|holder| *holder == node).count();
@@ -125,7 +126,8 @@ mod tests {
         /// A look of every node that runs. `at_once`: all see what was there before the first acts.
         fn round(&mut self, at_once: bool) {
             let before = self.holders.clone();
-            let able: BTreeSet<String> = (0..self.nodes.len()).filter(|n| self.nodes[*n].1).map(name).collect();
+            let able: BTreeSet<String> =
+                (0..self.nodes.len()).filter(|n| self.nodes[*n].1).map(name).collect();
             for node in 0..self.nodes.len() {
                 if !self.nodes[node].1 {
                     continue;

@@ -11,7 +11,10 @@ use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{database::Database, lease::Leases};
 use autonomos_projections::{
     ProjectionError, SnapshotOptions,
-    dcl::{Dcl, DclOptions, read::{DclReads, ExportFormat}},
+    dcl::{
+        Dcl, DclOptions,
+        read::{DclReads, ExportFormat},
+    },
     read_models::query::ReadModels,
     runtime::{
         ApplyError, CellCheckpoint, DCL, Handle, Live, Options, Part, PostgresProjector, Projector,
@@ -69,7 +72,8 @@ async fn spread(nodes: &[(&Node, usize)]) {
     let is_spread = |projection: &str| {
         let kept: Vec<BTreeSet<u16>> = nodes.iter().map(|(node, _)| node.kept(projection)).collect();
         let all: BTreeSet<u16> = kept.iter().flatten().copied().collect();
-        all.len() == usize::from(CELLS) && kept.iter().zip(nodes).all(|(kept, (_, count))| kept.len() == *count)
+        all.len() == usize::from(CELLS)
+            && kept.iter().zip(nodes).all(|(kept, (_, count))| kept.len() == *count)
     };
     let spread = async {
         while !(is_spread(READ_MODELS) && is_spread(DCL)) {
@@ -123,7 +127,11 @@ async fn cells_spread_over_nodes_which_take_over_what_another_leaves() {
         let mut positions = Vec::new();
         for source in &mut sources {
             renamed(&world, source.of, name).await;
-            positions.push(source.ingest(&world, &[["1", name, "acme.com", "10"], [name, "Dune", "dune.org", "7"]]).await);
+            positions.push(
+                source
+                    .ingest(&world, &[["1", name, "acme.com", "10"], [name, "Dune", "dune.org", "7"]])
+                    .await,
+            );
         }
         positions
     };
@@ -156,7 +164,8 @@ async fn cells_spread_over_nodes_which_take_over_what_another_leaves() {
     let states = one.handle.status().await.unwrap();
     assert_eq!(states.len(), 2 * usize::from(CELLS));
     for (of, position) in tenants.iter().zip(&second) {
-        let state = states.iter().find(|state| state.name == READ_MODELS && state.cell == position.cell).unwrap();
+        let state =
+            states.iter().find(|state| state.name == READ_MODELS && state.cell == position.cell).unwrap();
         assert!(state.position.sequence >= position.sequence, "{of}: known on a node that does not keep it");
     }
     // Orders are carried out in the cells that are kept here.
@@ -189,7 +198,8 @@ async fn cells_spread_over_nodes_which_take_over_what_another_leaves() {
 async fn names_cells(world: &World) -> (Vec<Arc<dyn Projector>>, Live) {
     let options = world.database.as_ref().unwrap().options();
     let tables: Arc<dyn Tables> = Arc::<Names>::default();
-    let cells = PostgresProjector::connect_cells(&options, "names", &tables, &world.ring, CELLS).await.unwrap();
+    let cells =
+        PostgresProjector::connect_cells(&options, "names", &tables, &world.ring, CELLS).await.unwrap();
     let reads: Vec<Live> = cells.iter().map(PostgresProjector::reads).collect();
     (cells.into_iter().map(|cell| Arc::new(cell) as Arc<dyn Projector>).collect(), Live::Cells(reads.into()))
 }
@@ -211,8 +221,9 @@ async fn an_owner_is_fenced_in_the_cell_it_lost_and_in_no_other() {
     for (cell, (_, old, _)) in (0..).zip(&stores) {
         old.apply(cell, &[], &start, &to(1)).await.unwrap();
     }
-    let is_fenced =
-        |result: &Result<(), ApplyError>| matches!(result, Err(ApplyError::Store(ProjectionError::Fenced { .. })));
+    let is_fenced = |result: &Result<(), ApplyError>| {
+        matches!(result, Err(ApplyError::Store(ProjectionError::Fenced { .. })))
+    };
     // Another takes the second cell over, and builds the third anew.
     stores[1].2.apply(1, &[], &to(1), &to(2)).await.unwrap();
     let next = new[2].next_generation().await.unwrap();

@@ -55,7 +55,9 @@ async fn one_node_keeps_a_projection_all_wait_for_it_and_the_next_takes_over() {
     for node in [&one, &two, &reader] {
         shown(node, of, first).await;
     }
-    assert!(two.is_elsewhere(READ_MODELS, 0) && reader.is_elsewhere(DCL, 0) && !reader.is_elsewhere("none", 0));
+    assert!(
+        two.is_elsewhere(READ_MODELS, 0) && reader.is_elsewhere(DCL, 0) && !reader.is_elsewhere("none", 0)
+    );
     let asked = two.wait_for(of, first, &[DCL], LONG).await.unwrap_err();
     assert_eq!(asked.code(), "AOS-0442", "the views are files of their keeper's");
     assert_eq!(two.rebuild(READ_MODELS).unwrap_err().code(), "AOS-0442");

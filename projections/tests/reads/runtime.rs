@@ -142,9 +142,14 @@ pub(crate) async fn start_with(
 ) -> Result<Started, ProjectionError> {
     let dcl = Arc::new(Dcl::open(world.folder.path().join("dcl"), DclOptions::default())?);
     let read_models = ReadModels::new(reads.clone());
-    let handle =
-        Service::start_with(world.options(), world.log(), vec![vec![projector]], read_models, DclReads::new(dcl))
-            .await?;
+    let handle = Service::start_with(
+        world.options(),
+        world.log(),
+        vec![vec![projector]],
+        read_models,
+        DclReads::new(dcl),
+    )
+    .await?;
     Ok(Started { handle, reads })
 }
 

@@ -38,8 +38,7 @@ impl Source {
     }
 
     pub(crate) async fn of(world: &World, of: TenantId, number: u128, stream: &'static str) -> Self {
-        let source =
-            Self { of, connection: ConnectionId(Uuid::from_u128(number)), stream, batches: 0 };
+        let source = Self { of, connection: ConnectionId(Uuid::from_u128(number)), stream, batches: 0 };
         let line = |column: &str, target: &str| MappingField {
             source: column.to_owned(),
             also: vec![],
@@ -122,7 +121,12 @@ fn body(rows: &[[&str; 4]]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-pub(crate) async fn export(handle: &Handle, of: TenantId, format: ExportFormat, at: Option<Position>) -> Vec<u8> {
+pub(crate) async fn export(
+    handle: &Handle,
+    of: TenantId,
+    format: ExportFormat,
+    at: Option<Position>,
+) -> Vec<u8> {
     let as_of = at.map(|position| AsOf::Sequence(position.sequence));
     let mut stream = handle.dcl().export(of, "account", format, &[], as_of).await.unwrap();
     let mut all = Vec::new();

@@ -7,9 +7,9 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     control::ControlStore,
+    events::{seal_body, seal_event},
     jetstream::{JetStreamLog, Options as JetStreamOptions},
     nats_server::Nats,
-    events::{seal_body, seal_event},
     port::{EventLog, NewCommit},
     postgres_server::Postgres,
     seal::{KeyRing, SealError},
