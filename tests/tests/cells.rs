@@ -89,7 +89,10 @@ async fn told(clients: &[Client], what: &str, is_so: impl Fn(&BTreeMap<(String, 
         }
     };
     if tokio::time::timeout(LIMIT, asked).await.is_err() {
-        panic!("{what}: {:?}", states(&clients[0]).await);
+        for client in clients {
+            println!("{}: {:?}", client.url, states(client).await);
+        }
+        panic!("{what}: not in time");
     }
 }
 

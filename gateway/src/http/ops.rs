@@ -13,7 +13,7 @@ use autonomos_domain::ids::TenantId;
 use autonomos_projections::runtime::ProjectionState;
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::{OriginalUri, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -71,13 +71,14 @@ pub(super) struct ProjectionView {
     node: Option<String>,
 }
 
-/// How every projector stands in every cell, as the node says that keeps it. Whose events could not be applied is told to operators; others see
-/// their own.
+/// How every projector stands in every cell, as the node says that keeps it. Whose events could not be
+/// applied is told to operators; others see their own.
 #[utoipa::path(get, path = "/ops/projections", tag = "operators",
     responses((status = 200, body = ref("#/list/ProjectionView"))))]
 async fn projection_list(
     State(app): State<App>,
     caller: Caller,
+    OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Response, ApiError> {
     let operator = app.is_operator(&caller).await?;
@@ -94,7 +95,9 @@ async fn projection_list(
             }
         }
         if !forwarder.sent(request.headers()) {
-            let (parts, _) = request.into_parts();
+            let (mut parts, _) = request.into_parts();
+            // As it was asked: routes below a prefix see the rest of it alone.
+            parts.uri = uri;
             told = fan_out::told(&app, forwarder, &parts, &keepers).await;
         }
     }

@@ -345,11 +345,13 @@ impl Handle {
         self.seats(name)?.seat(cell).ok_or(ProjectionError::Stopped)
     }
 
-    /// The runner in the cell of a tenant.
+    /// The runner in the cell of a tenant. Who keeps other cells alone has it parked in none.
     fn runner_of(&self, name: &str, tenant: TenantId) -> Result<Arc<Runner>, ProjectionError> {
         let seats = self.seats(name)?;
+        let here = seats.runners()?;
         let cell = cell_of(tenant, seats.all().len() as u16);
-        seats.seat(cell).ok_or(ProjectionError::Stopped)?.runner()
+        let of_cell = here.into_iter().find(|runner| runner.cell() == cell);
+        of_cell.ok_or_else(|| ProjectionError::NotParked { projector: name.to_owned() })
     }
 
     /// Whether there is such a projector, and another node keeps it in this cell, or will.
@@ -440,7 +442,7 @@ impl Handle {
         Ok(begun)
     }
 
-    /// Leaves out the commit a tenant is parked at and goes on behind it.
+    /// Leaves out the commit a tenant is parked at and goes on behind it, in the cells kept here.
     pub async fn skip(&self, projector: &str, tenant: TenantId) -> Result<(), ProjectionError> {
         self.runner_of(projector, tenant)?.unpark(|answer| Order::Skip(tenant, answer)).await
     }

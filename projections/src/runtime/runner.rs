@@ -172,6 +172,10 @@ impl Runner {
         self.projector.name()
     }
 
+    pub(crate) const fn cell(&self) -> u16 {
+        self.source.cell
+    }
+
     pub(crate) fn position(&self, tenant: TenantId) -> u64 {
         self.live.borrow().progress.borrow().position(tenant)
     }

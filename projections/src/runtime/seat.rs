@@ -177,11 +177,6 @@ impl Seat {
         ProjectionError::Elsewhere { projector: self.name().to_owned() }
     }
 
-    /// The runner, if it is here.
-    pub(crate) fn runner(&self) -> Result<Arc<Runner>, ProjectionError> {
-        self.local.borrow().clone().ok_or_else(|| self.elsewhere())
-    }
-
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.local.borrow().is_none()
     }
