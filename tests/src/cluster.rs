@@ -56,12 +56,12 @@ impl Cluster {
 
     /// The same, with snapshots in a bucket.
     pub fn start_with_bucket() -> Self {
-        let cluster = Self::start();
+        let mut cluster = Self::start();
         let moto = Moto::start();
         let secret = cluster.folder.path().join("bucket.key");
         std::fs::write(&secret, "s3cret\n").expect("writes");
-        let bucket = Bucket { name: moto.bucket(), moto, secret };
-        Self { bucket: Some(bucket), ..cluster }
+        cluster.bucket = Some(Bucket { name: moto.bucket(), moto, secret });
+        cluster
     }
 
     /// The log's servers, reached at these ports.

@@ -33,8 +33,7 @@ pub(crate) type Place = watch::Sender<Option<Arc<Runner>>>;
 /// The places of one projector.
 pub(crate) struct Seats {
     name: &'static str,
-    /// By cell.
-    seats: Vec<Seat>,
+    by_cell: Vec<Seat>,
     stop: CancellationToken,
     keeping: Keeping,
 }
@@ -80,7 +79,7 @@ impl Seats {
             kept.push((runner, place));
             seats.push(Seat { projector, source, local, remote: None, stop: stop.clone() });
         }
-        Ok(Self { name: name(&seats), seats, stop, keeping: Keeping::Alone(kept) })
+        Ok(Self { name: name(&seats), by_cell: seats, stop, keeping: Keeping::Alone(kept) })
     }
 
     /// Places among nodes; a runner is here while its lease is, if this node `keeps` projections.
@@ -112,7 +111,7 @@ impl Seats {
             }
         });
         let keeping = Keeping::Shared { task: Mutex::new(Some(task)), _stop: stop.clone().drop_guard() };
-        Self { name, seats, stop, keeping }
+        Self { name, by_cell: seats, stop, keeping }
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -120,16 +119,16 @@ impl Seats {
     }
 
     pub(crate) fn seat(&self, cell: u16) -> Option<&Seat> {
-        self.seats.get(usize::from(cell))
+        self.by_cell.get(usize::from(cell))
     }
 
     pub(crate) fn all(&self) -> &[Seat] {
-        &self.seats
+        &self.by_cell
     }
 
     /// The runners that are here.
     pub(crate) fn runners(&self) -> Result<Vec<Arc<Runner>>, ProjectionError> {
-        let here: Vec<_> = self.seats.iter().filter_map(|seat| seat.local.borrow().clone()).collect();
+        let here: Vec<_> = self.by_cell.iter().filter_map(|seat| seat.local.borrow().clone()).collect();
         if here.is_empty() {
             return Err(ProjectionError::Elsewhere { projector: self.name.to_owned() });
         }
