@@ -37,7 +37,7 @@ const COMPLAINTS: usize = 60;
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.complaints());
+            println!("{}", self.complaints());
         }
     }
 }

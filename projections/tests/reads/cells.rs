@@ -9,6 +9,7 @@ use crate::{
 };
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::{database::Database, lease::Leases};
+use autonomos_objects::Place;
 use autonomos_projections::{
     ProjectionError, SnapshotOptions,
     dcl::{
@@ -49,7 +50,8 @@ async fn part(world: &World, name: &str, able: &Arc<AtomicBool>) -> Part {
 }
 
 async fn options(world: &World, name: &str, able: &Arc<AtomicBool>) -> Options {
-    let snapshots = Some(SnapshotOptions::folder(&world.folder.path().join("snapshots")).unwrap());
+    let store = Place::Folder(world.folder.path().join("snapshots")).open().unwrap();
+    let snapshots = Some(SnapshotOptions::new(store));
     let data_dir = world.folder.path().join(name);
     Options { part: part(world, name, able).await, data_dir, snapshots, ..world.options() }
 }
