@@ -33,7 +33,8 @@ pub(crate) type Place = watch::Sender<Option<Arc<Runner>>>;
 /// The places of one projector.
 pub(crate) struct Seats {
     name: &'static str,
-    by_cell: Vec<Seat>,
+    /// By cell.
+    cells: Vec<Seat>,
     stop: CancellationToken,
     keeping: Keeping,
 }
@@ -79,7 +80,7 @@ impl Seats {
             kept.push((runner, place));
             seats.push(Seat { projector, source, local, remote: None, stop: stop.clone() });
         }
-        Ok(Self { name: name(&seats), by_cell: seats, stop, keeping: Keeping::Alone(kept) })
+        Ok(Self { name: name(&seats), cells: seats, stop, keeping: Keeping::Alone(kept) })
     }
 
     /// Places among nodes; a runner is here while its lease is, if this node `keeps` projections.
@@ -111,7 +112,7 @@ impl Seats {
             }
         });
         let keeping = Keeping::Shared { task: Mutex::new(Some(task)), _stop: stop.clone().drop_guard() };
-        Self { name, by_cell: seats, stop, keeping }
+        Self { name, cells: seats, stop, keeping }
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -119,16 +120,16 @@ impl Seats {
     }
 
     pub(crate) fn seat(&self, cell: u16) -> Option<&Seat> {
-        self.by_cell.get(usize::from(cell))
+        self.cells.get(usize::from(cell))
     }
 
     pub(crate) fn all(&self) -> &[Seat] {
-        &self.by_cell
+        &self.cells
     }
 
     /// The runners that are here.
     pub(crate) fn runners(&self) -> Result<Vec<Arc<Runner>>, ProjectionError> {
-        let here: Vec<_> = self.by_cell.iter().filter_map(|seat| seat.local.borrow().clone()).collect();
+        let here: Vec<_> = self.cells.iter().filter_map(|seat| seat.local.borrow().clone()).collect();
         if here.is_empty() {
             return Err(ProjectionError::Elsewhere { projector: self.name.to_owned() });
         }
