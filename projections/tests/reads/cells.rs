@@ -247,7 +247,7 @@ async fn names_node(world: &World, name: &str) -> (Handle, Live) {
     let (projectors, reads) = names_cells(world).await;
     let able = Arc::new(AtomicBool::new(true));
     let options = options(world, name, &able).await;
-    let dcl = Arc::new(Dcl::open(&options.data_dir.join("none"), DclOptions::default()).unwrap());
+    let dcl = Arc::new(Dcl::open(options.data_dir.join("none"), DclOptions::default()).unwrap());
     let models = ReadModels::new(reads.clone());
     let started = Service::start_with(options, world.log(), vec![projectors], models, DclReads::new(dcl));
     (started.await.unwrap(), reads)

@@ -174,7 +174,7 @@ impl World {
 
     /// A tenant of each cell.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
-        let of_cell = |cell| (1..).map(tenant).find(|of| self.log.cell_of(*of) == cell).unwrap();
+        let of_cell = |cell| (1..=u128::MAX).map(tenant).find(|of| self.log.cell_of(*of) == cell).unwrap();
         (0..self.log.cells()).map(of_cell).collect()
     }
 
