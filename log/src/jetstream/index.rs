@@ -130,15 +130,9 @@ impl Index {
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(32);
-        // What a power cut takes from it is read from the stream again. Aggregates have random ids, so
-        // in a long log each entry goes to a page of its own: with the defaults (2 MB of pages, a
-        // checkpoint each 4 MB) most of them are read and synced once an entry.
+        // What a power cut takes from it is read from the stream again.
         connection.execute_batch(
-            "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = NORMAL;
-             PRAGMA wal_autocheckpoint = 8192;
-             PRAGMA journal_size_limit = 67108864;
-             PRAGMA cache_size = -16384;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864;",
         )?;
         connection.execute_batch(TABLES)?;
         Ok(Arc::new(Self {

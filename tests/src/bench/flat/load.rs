@@ -37,7 +37,7 @@ const FILLERS: usize = 512;
 const HOT: u64 = 1_024;
 const HOT_COMMANDS: u64 = 8_192;
 /// Aggregates that are read from the log in a round, each once.
-const COLD: u64 = 1_200;
+const COLD: u64 = 400;
 /// Aggregates made in a round.
 const NEW: u64 = 6_000;
 /// Where numbers of aggregates begin that were made while it was measured.
