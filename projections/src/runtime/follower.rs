@@ -49,8 +49,10 @@ impl Progress {
 
     /// Whether everything up to `sequence` is applied, parked tenants aside.
     pub(crate) fn reached(&self, sequence: u64) -> bool {
-        let behind = self.marks.values().any(|mark| matches!(mark, TenantMark::Behind { .. }));
-        self.low_water >= sequence && !behind
+        // One that catches up on its own while its tenant goes on writing may never join the others.
+        let is_short =
+            |mark: &TenantMark| matches!(mark, TenantMark::Behind { sequence: at } if *at < sequence);
+        self.low_water >= sequence && !self.marks.values().any(is_short)
     }
 }
 
