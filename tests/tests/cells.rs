@@ -89,10 +89,11 @@ async fn told(clients: &[Client], what: &str, is_so: impl Fn(&BTreeMap<(String, 
         }
     };
     if tokio::time::timeout(LIMIT, asked).await.is_err() {
+        let mut last = Vec::new();
         for client in clients {
-            println!("{}: {:?}", client.url, states(client).await);
+            last.push((&client.url, states(client).await));
         }
-        panic!("{what}: not in time");
+        panic!("{what}: not in time: {last:?}");
     }
 }
 
