@@ -15,7 +15,7 @@ if [ ! -x "$deny" ]; then
   rm -rf "$tools/target"
 fi
 "$deny" --log-level error --all-features check bans licenses sources
-"$deny" --log-level error --manifest-path tests/beside/Cargo.toml check --config deny.toml bans licenses sources
+"$deny" --log-level error --config deny.toml --manifest-path tests/beside/Cargo.toml check bans licenses sources
 if "$deny" --log-level off fetch db >/dev/null 2>&1; then
   "$deny" --log-level error check --disable-fetch advisories
 else
