@@ -14,16 +14,18 @@ use async_nats::jetstream::{
 };
 use autonomos_domain::envelope::AggregateType;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Messages, and their bytes, that become one page at most.
-const PAGE_MESSAGES: usize = 512;
+const PAGE_MESSAGES: usize = 1024;
 const PAGE_BYTES: usize = 4 << 20;
 /// Pages that wait for their reader.
 const PAGES: usize = 2;
+/// How long a page gathers: a small one costs almost as much as a large one.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long the next message may take: then the reader asks for it itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -67,9 +69,20 @@ async fn replay(
     pages: &mpsc::Sender<Result<Page, LogError>>,
 ) -> Result<(), LogError> {
     let mut messages = consumer(shared, cell, after, filter).await?;
+    // One page gathers while the one before is taken apart.
+    let (sender, mut groups) = mpsc::channel(1);
+    let _gathering = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Some(group) = next_group(&mut messages).await.transpose() {
+            let is_last = group.as_ref().map_or(true, |group: &Group| group.is_end);
+            if sender.send(group).await.is_err() || is_last {
+                return;
+            }
+        }
+    }));
     let mut at = after;
     while at < to {
-        let Some(mut group) = next_group(&mut messages).await? else { return Ok(()) };
+        let Some(group) = groups.recv().await else { return Ok(()) };
+        let mut group = group?;
         let reach = if group.is_end { to } else { group.last.min(to) };
         while at < reach {
             let (from, asked) = (at, filter.clone());
@@ -111,10 +124,11 @@ async fn consumer(
     consumer.messages().await.map_err(|error| failed(&error))
 }
 
-/// The messages that are there, once the first of them is; none: it does not come.
+/// The messages that come together; none: nothing comes.
 async fn next_group(messages: &mut pull::Ordered) -> Result<Option<Group>, LogError> {
     let Ok(mut next) = tokio::time::timeout(PATIENCE, messages.next()).await else { return Ok(None) };
     let mut group = Group::default();
+    let until = tokio::time::Instant::now() + GATHER;
     while let Some(message) = next {
         let message = message.map_err(|error| LogError::Unreachable(error.to_string()))?;
         let info = message.info().map_err(|error| LogError::Unreachable(error.to_string()))?;
@@ -125,7 +139,7 @@ async fn next_group(messages: &mut pull::Ordered) -> Result<Option<Group>, LogEr
         if group.is_end || group.bytes.len() >= PAGE_MESSAGES || group.size >= PAGE_BYTES {
             break;
         }
-        next = messages.next().now_or_never().flatten();
+        next = tokio::time::timeout_at(until, messages.next()).await.ok().flatten();
     }
     Ok((group.last > 0).then_some(group))
 }

@@ -32,8 +32,9 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Batches with the server at once: it allows fifty of all nodes together.
 const BATCHES: usize = 4;
 /// What makes another batch worth sending while one is with the server: a batch costs one sync
-/// whatever its size, so that two halves take longer than one whole.
-const WORTH_COMMITS: usize = 256;
+/// whatever its size, so that small halves take longer than one whole. Large ones don't: commands are
+/// decided and sealed for one while the other is stored.
+const WORTH_COMMITS: usize = 128;
 /// How long a batch waits for callers that were just answered and are about to come back.
 const GATHER: Duration = Duration::from_millis(1);
 /// How often a commit is sent again because something of another node was in flight on its subject.
@@ -126,8 +127,9 @@ impl Writer {
             }
             waiting.extend(arrived.drain(..));
             if sent.is_empty() && open {
+                let half = if answered >= 2 * WORTH_COMMITS { answered / 2 } else { answered };
                 let gathered = async {
-                    while waiting.len() + arrived.len() < answered.min(BATCH_COMMITS) {
+                    while waiting.len() + arrived.len() < half.min(BATCH_COMMITS) {
                         if requests.recv_many(&mut arrived, BATCH_COMMITS).await == 0 {
                             return;
                         }
