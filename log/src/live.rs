@@ -217,8 +217,11 @@ impl<S: Source> Subscription<S> {
             self.ahead = self.source.ahead(self.at, head, &self.filter).map(|pages| (head, pages));
         }
         let (to, pages) = self.ahead.as_mut()?;
-        if let Some(Ok(page)) = pages.next().await {
-            return Some(page);
+        match pages.next().await {
+            Some(Ok(page)) => return Some(page),
+            // Whether something is wrong with the log itself, the read of the next page says.
+            Some(Err(error)) => tracing::warn!(%error, "reading ahead failed: pages are asked for"),
+            None => {}
         }
         // One that ended before its time is not tried again.
         self.can_be_ahead = self.at >= *to;

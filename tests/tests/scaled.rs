@@ -4,6 +4,7 @@
 use autonomos_tests::{
     client::Client,
     cluster::Cluster,
+    drill::verified,
     journey::main_job,
     server::{Server, run_in},
 };
@@ -12,21 +13,12 @@ use sqlx::{Connection, PgConnection};
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 const ALL: &str = "gateway,worker,projector";
+/// Commits that the main job makes, at least.
+const COMMITS: usize = 20;
 
 async fn owner(cluster_urls: &[&str]) -> Client {
     let client = Client::new(cluster_urls[0]).register("Northwind", "owner@northwind.example").await;
     client.spread(cluster_urls)
-}
-
-/// What the log says at the end, from a node of its own that never saw it before.
-fn verified(cluster: &Cluster) {
-    let data_dir = cluster.data_dir("verifier").display().to_string();
-    let (code, said, complaint) =
-        run_in(&["verify", "--json", "--data-dir", &data_dir], cluster.environment());
-    assert_eq!(code, 0, "{said}{complaint}");
-    let report: Value = serde_json::from_str(said.trim()).expect("JSON");
-    assert_eq!(report["ok"], true, "{report}");
-    assert!(report["commits_checked"].as_u64().is_some_and(|commits| commits > 20), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +35,7 @@ async fn the_main_job_on_two_nodes() {
     one.stop();
     assert_eq!(client.clone().spread(&[&two.url]).rows("accounts", "").await, before);
     drop(two);
-    verified(&cluster);
+    verified(&cluster, COMMITS);
 }
 
 /// The unified views as tables, by the role of one tenant.
@@ -155,7 +147,7 @@ async fn the_main_job_while_a_node_is_killed() {
     })
     .await;
     drop(two);
-    verified(&cluster);
+    verified(&cluster, COMMITS);
 }
 
 /// The node that keeps the views leaves a snapshot when it is stopped, goes on behind it when it is
@@ -201,7 +193,7 @@ async fn views_are_taken_over_from_a_snapshot_and_the_tail(cluster: Cluster) {
     let metrics = metrics.text().await.expect("text");
     assert!(metrics.lines().any(|line| line == "aos_snapshots_restored_total 1"), "{metrics}");
     drop(two);
-    verified(&cluster);
+    verified(&cluster, COMMITS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +221,7 @@ async fn the_main_job_while_a_node_is_paused() {
     assert_eq!(woken.rows("accounts", "").await, before);
     assert_eq!(client.rows("accounts", "").await, before);
     drop((one, two));
-    verified(&cluster);
+    verified(&cluster, COMMITS);
 }
 
 /// Each role on a node of its own; only one of them answers clients.

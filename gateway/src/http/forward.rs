@@ -249,4 +249,17 @@ mod tests {
             assert!(document["paths"].get(path).is_some(), "`{path}` is not a route");
         }
     }
+
+    /// A route that reads the unified views and is not passed on answers on their owner alone.
+    #[test]
+    fn every_route_of_the_views_is_passed_on() {
+        // Answered from the log and the read models, which every node has.
+        const HERE: &[&str] = &["/api/v1/dcl/ontology"];
+        let document = crate::http::document();
+        let paths = document["paths"].as_object().expect("paths");
+        for path in paths.keys().filter(|path| path.starts_with("/api/v1/dcl/")) {
+            let is_known = VIEWS.contains(&path.as_str()) || HERE.contains(&path.as_str());
+            assert!(is_known, "say of `{path}` whether it is answered from the unified views");
+        }
+    }
 }
