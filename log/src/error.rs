@@ -3,7 +3,7 @@
 use autonomos_domain::envelope::AggregateKey;
 use rusqlite::ErrorCode;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     #[error("the log store failed: {0}")]
     Store(String),

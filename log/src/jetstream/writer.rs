@@ -172,7 +172,7 @@ impl Writer {
             Err((batch, error)) => {
                 tracing::warn!(%error, commits = batch.len(), "commits could not be stored");
                 for append in batch {
-                    append.answer(Err(copy_of(&error).into()));
+                    append.answer(Err(error.clone().into()));
                 }
             }
         }
@@ -301,7 +301,7 @@ impl Writer {
         for append in piece {
             // What this node knows of it may be wrong now.
             self.ends.lock().remove(&append.commit.header.key);
-            append.answer(Err(copy_of(error).into()));
+            append.answer(Err(error.clone().into()));
         }
     }
 
@@ -444,13 +444,5 @@ fn outgoing(cell: &Cell, append: &Append) -> Outgoing {
         expected: append.expected,
         event_types: types.join(","),
         bytes: commit.bytes.clone(),
-    }
-}
-
-/// Errors hold what can't be copied only in kinds that don't come here.
-fn copy_of(error: &LogError) -> LogError {
-    match error {
-        LogError::Unreachable(reason) => LogError::Unreachable(reason.clone()),
-        other => LogError::Store(other.to_string()),
     }
 }

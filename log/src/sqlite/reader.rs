@@ -15,11 +15,54 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use std::{
+    collections::VecDeque,
     fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+
+/// Reads an aggregate's commits from the one on that holds the version after `after_version`.
+fn aggregate_read(
+    connection: &Connection,
+    shared: &Shared,
+    key: &AggregateKey,
+    after_version: u64,
+) -> Result<Vec<StoredCommit>, LogError> {
+    let one = |columns: &str, table: &str| {
+        let all = format!("SELECT {columns} FROM {table} WHERE {OF_AGGREGATE} AND last_version > ?4");
+        if after_version == 0 {
+            return all;
+        }
+        // It may lie within a commit.
+        format!(
+            "{all} AND first_version >=
+             coalesce((SELECT max(first_version) FROM {table} WHERE {OF_AGGREGATE} AND first_version <= ?4 + 1), 0)"
+        )
+    };
+    let mut sql = one(COMMITS_COLUMNS, "commits");
+    if shared.has_archived.load(Ordering::Acquire) {
+        let _ = write!(sql, " UNION ALL {}", one(ARCHIVED_COLUMNS, "archived"));
+    }
+    sql.push_str(" ORDER BY first_version");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![
+        key.tenant.0.as_bytes(),
+        type_code(key.aggregate_type),
+        key.aggregate_id.as_bytes(),
+        after_version,
+    ])?;
+    let mut frames = archive::Frames::new(connection, &shared.readers.archive);
+    let mut commits = Vec::new();
+    while let Some(row) = rows.next()? {
+        let commit = commit_of(row, &mut frames)?;
+        if commit.header.key != *key {
+            return Err(misfiled(&commit));
+        }
+        commits.push(commit);
+    }
+    Ok(commits)
+}
 
 /// Sequences looked at in one query when a filter leaves few.
 const SCAN_SEQUENCES: u64 = 100_000;
@@ -37,7 +80,20 @@ pub(super) struct Readers {
     pub(super) archive: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// Aggregates that are waited for.
+    loads: Mutex<VecDeque<Load>>,
 }
+
+/// An aggregate that somebody waits for.
+struct Load {
+    key: AggregateKey,
+    after_version: u64,
+    reply: oneshot::Sender<Result<Vec<StoredCommit>, LogError>>,
+}
+
+/// Aggregates read in one transaction, at most. Every commit voids the pages that a connection has in
+/// memory: what leads to all of them is read once for all.
+const LOADS: usize = 16;
 
 impl Readers {
     pub(super) fn new(path: &Path, archive: &Path, count: usize) -> Self {
@@ -46,6 +102,7 @@ impl Readers {
             archive: archive.to_owned(),
             idle: Mutex::new(Vec::new()),
             permits: Arc::new(Semaphore::new(count.max(1))),
+            loads: Mutex::default(),
         }
     }
 }
@@ -61,28 +118,36 @@ impl Shared {
         let shared = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let idle = shared.readers.idle.lock().pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => schema::open_reader(&shared.readers.path)?,
-            };
-            let had_archived = shared.has_archived.load(Ordering::Acquire);
-            let mut result = work(&connection, &shared);
-            if !had_archived && shared.has_archived.load(Ordering::Acquire) {
-                // The first commits ever archived may have moved before the query looked.
-                result = work(&connection, &shared);
-            }
-            match &result {
-                Ok(_) => shared.readers.idle.lock().push(connection),
-                // A connection that saw an error is not trusted with the next query.
-                Err(LogError::Damaged { place, reason }) => {
-                    shared.stop(format!("the log is damaged at `{place}`: {reason}"));
-                }
-                Err(_) => {}
-            }
-            result
+            shared.with_connection(work)
         });
         task.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Runs a query on this thread, for whoever has a permit.
+    fn with_connection<T>(
+        &self,
+        mut work: impl FnMut(&Connection, &Self) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let idle = self.readers.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.readers.path)?,
+        };
+        let had_archived = self.has_archived.load(Ordering::Acquire);
+        let mut result = work(&connection, self);
+        if !had_archived && self.has_archived.load(Ordering::Acquire) {
+            // The first commits ever archived may have moved before the query looked.
+            result = work(&connection, self);
+        }
+        match &result {
+            Ok(_) => self.readers.idle.lock().push(connection),
+            // A connection that saw an error is not trusted with the next query.
+            Err(LogError::Damaged { place, reason }) => {
+                self.stop(format!("the log is damaged at `{place}`: {reason}"));
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     pub(super) async fn load(
@@ -90,38 +155,54 @@ impl Shared {
         key: AggregateKey,
         after_version: u64,
     ) -> Result<Vec<StoredCommit>, LogError> {
-        self.query(move |connection, shared| {
-            // `after_version` may lie within a commit: begin at the one that holds the next version.
-            let one = |columns: &str, table: &str| {
-                format!(
-                    "SELECT {columns} FROM {table} WHERE {OF_AGGREGATE} AND last_version > ?4 AND first_version >=
-                     coalesce((SELECT max(first_version) FROM {table} WHERE {OF_AGGREGATE} AND first_version <= ?4 + 1), 0)"
-                )
-            };
-            let mut sql = one(COMMITS_COLUMNS, "commits");
-            if shared.has_archived.load(Ordering::Acquire) {
-                let _ = write!(sql, " UNION ALL {}", one(ARCHIVED_COLUMNS, "archived"));
+        let (reply, mut answer) = oneshot::channel();
+        self.readers.loads.lock().push_back(Load { key, after_version, reply });
+        let permits = Arc::clone(&self.readers.permits);
+        tokio::select! {
+            biased;
+            // Another one's turn served this one too.
+            answer = &mut answer => return answer.map_err(|_| LogError::Closed)?,
+            permit = permits.acquire_owned() => {
+                let (permit, shared) = (permit.map_err(|_| LogError::Closed)?, Arc::clone(self));
+                tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    shared.loads_serve();
+                });
             }
-            sql.push_str(" ORDER BY first_version");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![
-                key.tenant.0.as_bytes(),
-                type_code(key.aggregate_type),
-                key.aggregate_id.as_bytes(),
-                after_version,
-            ])?;
-            let mut frames = archive::Frames::new(connection, &shared.readers.archive);
-            let mut commits = Vec::new();
-            while let Some(row) = rows.next()? {
-                let commit = commit_of(row, &mut frames)?;
-                if commit.header.key != key {
-                    return Err(misfiled(&commit));
+        }
+        answer.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Reads aggregates that are waited for. Blocking.
+    fn loads_serve(&self) {
+        let mut loads: Vec<Load> = {
+            let mut waiting = self.readers.loads.lock();
+            let count = waiting.len().min(LOADS);
+            waiting.drain(..count).collect()
+        };
+        loads.retain(|load| !load.reply.is_closed());
+        let mut found = Vec::new();
+        let served = if loads.is_empty() {
+            Ok(())
+        } else {
+            self.with_connection(|connection, shared| {
+                let transaction = connection.unchecked_transaction()?;
+                found.clear();
+                for load in &loads {
+                    found.push(aggregate_read(connection, shared, &load.key, load.after_version));
                 }
-                commits.push(commit);
-            }
-            Ok(commits)
-        })
-        .await
+                // A failed read is the answer to who asked for it; here it tells of the connection.
+                let failed = found.iter().find_map(|found| found.as_ref().err());
+                failed.map_or(Ok(()), |error| Err(error.clone()))?;
+                Ok(transaction.commit()?)
+            })
+        };
+        for (index, load) in loads.into_iter().enumerate() {
+            let found = found.get_mut(index).map(|found| std::mem::replace(found, Ok(Vec::new())));
+            let answer = found.unwrap_or_else(|| served.clone().map(|()| Vec::new()));
+            // Who asked may have gone.
+            let _ = load.reply.send(answer);
+        }
     }
 
     pub(super) async fn load_last(
