@@ -95,7 +95,10 @@ impl CommandContext {
     #[must_use]
     pub fn step(&self, name: &str) -> Self {
         Self {
-            command_id: CommandId(Uuid::new_v5(&self.command_id.0, name.as_bytes())),
+            command_id: CommandId(with_time_of(
+                self.command_id,
+                Uuid::new_v5(&self.command_id.0, name.as_bytes()),
+            )),
             causation_id: Some(self.command_id.0),
             ..self.clone()
         }
@@ -113,7 +116,17 @@ pub fn derive_id(tenant: TenantId, command_id: CommandId, what: &str) -> Uuid {
     let mut name = Vec::with_capacity(16 + what.len());
     name.extend_from_slice(command_id.0.as_bytes());
     name.extend_from_slice(what.as_bytes());
-    Uuid::new_v5(&tenant.0, &name)
+    with_time_of(command_id, Uuid::new_v5(&tenant.0, &name))
+}
+
+/// A hash as an id (UUIDv8) that begins as the command's does, which by default is with its time: what
+/// is made one after another stands side by side in the indexes of the log and of the read models,
+/// however long they are. The 74 bits left of the hash keep ids apart.
+fn with_time_of(command_id: CommandId, hash: Uuid) -> Uuid {
+    const TIME: usize = 6;
+    let mut bytes = hash.into_bytes();
+    bytes[..TIME].copy_from_slice(&command_id.0.as_bytes()[..TIME]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// What a command did.

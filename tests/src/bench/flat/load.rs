@@ -4,7 +4,7 @@
 use super::store::Store;
 use crate::bench::{SEED, histogram};
 use autonomos_commands::{
-    execute::{CommandContext, Commands, Outcome},
+    execute::{CommandContext, Commands, Outcome, derive_id},
     keys::KeyStore,
 };
 use autonomos_domain::{
@@ -13,7 +13,7 @@ use autonomos_domain::{
         sync::{Sync, SyncCommand},
         task::{Task, TaskCommand},
     },
-    ids::{ConnectionId, SyncId, TaskId, TenantId},
+    ids::{CommandId, ConnectionId, SyncId, TaskId, TenantId},
 };
 use autonomos_log::seal::KeyRing;
 use chrono::{TimeDelta, Utc};
@@ -28,6 +28,7 @@ use std::{
     },
     time::Instant,
 };
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// Who ask at the same time while it is measured.
 pub(super) const CALLERS: usize = 64;
@@ -37,11 +38,13 @@ const FILLERS: usize = 512;
 const HOT: u64 = 1_024;
 const HOT_COMMANDS: u64 = 8_192;
 /// Aggregates that are read from the log in a round, each once.
-const COLD: u64 = 400;
+const COLD: u64 = 1_000;
 /// Aggregates made in a round.
 const NEW: u64 = 6_000;
+/// From one unit to the next, by the ids.
+const NANOS_OF_UNIT: u64 = 100_000;
 /// Where numbers of aggregates begin that were made while it was measured.
-const MADE: u64 = 1 << 40;
+const MADE: u64 = 1 << 36;
 
 /// What so many commands cost.
 pub(super) struct Measured {
@@ -203,9 +206,18 @@ fn tenant(tenants: u64, unit: u64) -> TenantId {
     TenantId::derive(&["flat", &(unit % tenants).to_string()])
 }
 
-/// The task of a unit: like a real id, nothing tells where in the log it is.
-fn task(unit: u64) -> TaskId {
-    TaskId::derive(&["flat", &unit.to_string()])
+/// The id of what a unit makes, as [`derive_id`] makes it from a command of its time.
+fn real_id(tenant: TenantId, unit: u64, what: &str) -> Uuid {
+    let nanos = unit * NANOS_OF_UNIT;
+    let time = Timestamp::from_unix(NoContext, nanos / 1_000_000_000, (nanos % 1_000_000_000) as u32);
+    let random = TenantId::derive(&["flat", what, &unit.to_string()]).0;
+    let mut command = Uuid::new_v7(time).into_bytes();
+    command[6..].copy_from_slice(&random.as_bytes()[6..]);
+    derive_id(tenant, CommandId(Uuid::from_bytes(command)), what)
+}
+
+fn task(tenants: u64, unit: u64) -> TaskId {
+    TaskId(real_id(tenant(tenants, unit), unit, "task"))
 }
 
 fn queue(task_id: TaskId) -> TaskCommand {
@@ -226,11 +238,11 @@ fn progress(done: u64) -> TaskCommand {
 
 async fn step_do(commands: &Commands, tenants: u64, step: Step) -> Outcome {
     let (unit, command) = match step {
-        Step::Queue(unit) => (unit, queue(task(unit))),
+        Step::Queue(unit) => (unit, queue(task(tenants, unit))),
         Step::Progress(unit, done) => (unit, progress(done)),
     };
     let context = CommandContext::system(tenant(tenants, unit), "bench");
-    let id = task(unit).0;
+    let id = task(tenants, unit).0;
     let outcome = match step {
         Step::Queue(_) => commands.create::<Task>(&context, id, command).await,
         Step::Progress(..) => commands.execute::<Task>(&context, id, command).await,
@@ -242,14 +254,14 @@ async fn step_do(commands: &Commands, tenants: u64, step: Step) -> Outcome {
 async fn unit_do(commands: &Commands, keys: &KeyStore, tenants: u64, unit: u64) -> u64 {
     let tenant = tenant(tenants, unit);
     let context = || CommandContext::system(tenant, "bench");
-    let id = task(unit);
+    let id = task(tenants, unit);
     commands.create::<Task>(&context(), id.0, queue(id)).await.expect("queues");
     let start = TaskCommand::StartTask { worker: "bench".to_owned() };
     commands.execute::<Task>(&context(), id.0, start).await.expect("starts");
     commands.execute::<Task>(&context(), id.0, progress(1)).await.expect("goes on");
     let mut made = 3;
     if unit.is_multiple_of(3) {
-        let sync = SyncId::derive(&["flat", &unit.to_string()]);
+        let sync = SyncId(real_id(tenant, unit, "sync"));
         let request = SyncCommand::RequestSync { connection_id: ConnectionId(id.0), task_id: id };
         commands.create::<Sync>(&context(), sync.0, request).await.expect("requests");
         let start = SyncCommand::StartSync { attempt: 1, streams: vec!["accounts".to_owned()] };
