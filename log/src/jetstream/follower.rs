@@ -30,11 +30,17 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use uuid::Uuid;
 
 /// Messages indexed in one transaction, at most.
 const GROUP_MESSAGES: usize = 2048;
+/// Time between two transactions of the index while messages keep coming: one that holds a few dozen
+/// costs little more than one that holds a few. What comes after a pause is indexed at once.
+const PACE: Duration = Duration::from_millis(8);
 /// How often progress is written down and the stream's end is looked at when nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -191,6 +197,7 @@ impl Follower {
         let mut tick = tokio::time::interval(TICK);
         let mut group = Vec::new();
         let mut quiet = false;
+        let mut indexed = Instant::now();
         loop {
             tokio::select! {
                 changed = self.connects.changed() => {
@@ -211,11 +218,15 @@ impl Follower {
                 }
                 message = messages.next() => {
                     let mut next = message;
+                    let until = indexed + PACE;
                     while let Some(message) = next.take() {
                         let message = message.map_err(|error| stream_failed(&error))?;
                         group.push(message_of(&message)?);
                         if group.len() < GROUP_MESSAGES {
-                            next = messages.next().now_or_never().flatten();
+                            next = match messages.next().now_or_never() {
+                                Some(next) => next,
+                                None => timeout_at(until, messages.next()).await.ok().flatten(),
+                            };
                         }
                     }
                     if group.is_empty() {
@@ -223,6 +234,7 @@ impl Follower {
                     }
                     quiet = false;
                     self.extend(std::mem::take(&mut group)).await?;
+                    indexed = Instant::now();
                     self.cell.failing.store(false, Ordering::Release);
                     if self.cell.is_halted() {
                         std::future::pending::<()>().await;

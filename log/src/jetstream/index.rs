@@ -132,7 +132,11 @@ impl Index {
         connection.set_prepared_statement_cache_capacity(32);
         // What a power cut takes from it is read from the stream again.
         connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864;",
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = NORMAL;
+             PRAGMA wal_autocheckpoint = 8192;
+             PRAGMA journal_size_limit = 67108864;
+             PRAGMA cache_size = -16384;",
         )?;
         connection.execute_batch(TABLES)?;
         Ok(Arc::new(Self {
