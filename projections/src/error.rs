@@ -46,6 +46,10 @@ pub enum ProjectionError {
     NotParked { projector: String },
     #[error("projector `{projector}` is being rebuilt already")]
     AlreadyRebuilding { projector: String },
+    #[error("projector `{projector}` is not being rebuilt, or the new generation is taking its place now")]
+    NotRebuilding { projector: String },
+    #[error("the rebuild of projector `{projector}` was aborted")]
+    RebuildAborted { projector: String },
     #[error("the projections are stopped")]
     Stopped,
     #[error("projector `{projector}` is kept by another node")]
@@ -83,6 +87,8 @@ impl ProjectionError {
             Self::Export(_) => "AOS-0416",
             Self::NotParked { .. } => "AOS-0417",
             Self::AlreadyRebuilding { .. } => "AOS-0418",
+            Self::NotRebuilding { .. } => "AOS-0444",
+            Self::RebuildAborted { .. } => "AOS-0445",
             Self::Stopped => "AOS-0419",
             Self::Elsewhere { .. } => "AOS-0442",
             Self::GenerationGone => "AOS-0420",

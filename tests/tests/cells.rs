@@ -198,6 +198,24 @@ async fn orders_reach_all_owners(operators: &[Client]) {
             are("live")(states) && now.iter().zip(&before).all(|(now, before)| now > before)
         })
         .await;
+        let of_name = |states: &BTreeMap<(String, u64), Value>, is: fn(&Value) -> bool| {
+            states.iter().filter(|((of, _), _)| of == name).any(|(_, state)| is(state))
+        };
+        // One that was over everywhere before it could be told is begun again.
+        while client.post(&format!("/ops/projections/{name}/rebuild/pause"), json!({})).await.status != 202 {
+            client.post(&format!("/ops/projections/{name}/rebuild"), json!({})).await;
+        }
+        told(operators, "a rebuild stands still", |states| {
+            of_name(states, |state| state["rebuild_paused"] == true)
+        })
+        .await;
+        order("rebuild/resume", 202).await;
+        told(operators, "no rebuild is left", |states| {
+            are("live")(states) && !of_name(states, |state| state["rebuild_progress"].is_number())
+        })
+        .await;
+        let aborted = client.delete(&format!("/ops/projections/{name}/rebuild")).await;
+        assert_eq!(aborted.status, 409, "{}", aborted.body);
         // Nobody is parked, in no cell.
         order("skip", 409).await;
     }

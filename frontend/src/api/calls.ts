@@ -144,6 +144,9 @@ export const history = {
 export const projections = {
   list: () => get<t.Page<t.Projection>>("/ops/projections"),
   rebuild: (name: string) => post<unknown>(`/ops/projections/${id(name)}/rebuild`, {}),
+  rebuildPause: (name: string) => post<unknown>(`/ops/projections/${id(name)}/rebuild/pause`, {}),
+  rebuildResume: (name: string) => post<unknown>(`/ops/projections/${id(name)}/rebuild/resume`, {}),
+  rebuildAbort: (name: string) => remove(`/ops/projections/${id(name)}/rebuild`),
 };
 
 export const events = {

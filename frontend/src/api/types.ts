@@ -375,6 +375,8 @@ export interface Projection {
   status: string;
   /** 0 to 1 while rebuilding. */
   rebuild_progress?: number | null;
+  /** The rebuild stands still. */
+  rebuild_paused: boolean;
   message?: string | null;
   poisoned: { tenant: string; code: string; message: string }[];
   /** Of several nodes, the one that keeps it. */

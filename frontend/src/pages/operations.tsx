@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { RotateCw, ServerCog } from "lucide-react";
+import { Pause, Play, RotateCw, ServerCog, X } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { toast } from "sonner";
 import * as calls from "@/api/calls";
@@ -15,10 +15,22 @@ import { Freshness, PageHead } from "@/ui/page";
 const NAMES: Record<string, string> = { dcl: "Unified views", read_models: "Read models" };
 const nameOf = (projection: string) => NAMES[projection] ?? humanize(projection);
 
+/** What a rebuild that is under way can be told. */
+const ORDERS = {
+  pause: { call: calls.projections.rebuildPause, done: "stands still" },
+  resume: { call: calls.projections.rebuildResume, done: "goes on" },
+  abort: { call: calls.projections.rebuildAbort, done: "is given up" },
+};
+interface RebuildOrder {
+  name: string;
+  order: keyof typeof ORDERS;
+}
+
 export function Operations() {
   const client = useQueryClient();
   const projections = useQuery({ ...q.projections(), refetchInterval: 5000 });
   const [asking, setAsking] = useState<string | null>(null);
+  const [aborting, setAborting] = useState<string | null>(null);
   const rebuild = useMutation({
     mutationFn: (name: string) => calls.projections.rebuild(name),
     onSuccess: (_, name) => {
@@ -29,6 +41,14 @@ export function Operations() {
     },
     onError: (error) =>
       toast.error("The rebuild could not start", { description: errorText(error) }),
+  });
+  const told = useMutation({
+    mutationFn: ({ name, order }: RebuildOrder) => ORDERS[order].call(name),
+    onSuccess: (_, { name, order }) =>
+      toast.success(`The rebuild of ${nameOf(name)} ${ORDERS[order].done}`),
+    onError: (error) =>
+      toast.error("The rebuild did not take that", { description: errorText(error) }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["projections"] }),
   });
   return (
     <>
@@ -58,6 +78,11 @@ export function Operations() {
               several={projections.data.some((other) => other.cell > 0)}
               busy={rebuild.isPending && rebuild.variables === projection.name}
               onRebuild={() => setAsking(projection.name)}
+              telling={told.isPending && told.variables.name === projection.name}
+              onTell={(order) => {
+                if (order === "abort") setAborting(projection.name);
+                else told.mutate({ name: projection.name, order });
+              }}
             />
           ))}
         </ul>
@@ -72,6 +97,15 @@ export function Operations() {
         It is filled again from the log beside the present one, and takes its place when it has
         caught up. Nothing is lost; it costs time and disk meanwhile.
       </Confirm>
+      <Confirm
+        open={aborting !== null}
+        onOpenChange={(open) => !open && setAborting(null)}
+        title={`Abort the rebuild of ${nameOf(aborting ?? "")}?`}
+        action="Abort the rebuild"
+        onConfirm={() => aborting && told.mutate({ name: aborting, order: "abort" })}
+      >
+        What was filled so far is removed. What you see now stays as it is.
+      </Confirm>
     </>
   );
 }
@@ -81,12 +115,16 @@ function ProjectionCard({
   several,
   busy,
   onRebuild,
+  telling,
+  onTell,
 }: {
   projection: Projection;
   /** The log has several cells. */
   several: boolean;
   busy: boolean;
   onRebuild: () => void;
+  telling: boolean;
+  onTell: (order: RebuildOrder["order"]) => void;
 }) {
   const keptBy: [string, ReactNode][] =
     projection.node === undefined
@@ -156,6 +194,20 @@ function ProjectionCard({
               label={`Rebuild of ${nameOf(projection.name)}`}
               tone="agent"
             />
+            <div className="mt-3 flex flex-wrap gap-2">
+              {projection.rebuild_paused ? (
+                <Button small busy={telling} onClick={() => onTell("resume")}>
+                  <Play aria-hidden className="size-4" /> Resume the rebuild
+                </Button>
+              ) : (
+                <Button small busy={telling} onClick={() => onTell("pause")}>
+                  <Pause aria-hidden className="size-4" /> Pause the rebuild
+                </Button>
+              )}
+              <Button small disabled={telling} onClick={() => onTell("abort")}>
+                <X aria-hidden className="size-4" /> Abort the rebuild
+              </Button>
+            </div>
           </div>
         ) : null}
         {projection.message ? (

@@ -48,6 +48,8 @@ const VIEWS: &[&str] = &[
 /// Routes about a projection that the path names.
 const PROJECTIONS: &[&str] = &[
     "/api/v1/ops/projections/{name}/rebuild",
+    "/api/v1/ops/projections/{name}/rebuild/pause",
+    "/api/v1/ops/projections/{name}/rebuild/resume",
     "/api/v1/ops/projections/{name}/pause",
     "/api/v1/ops/projections/{name}/resume",
     "/api/v1/ops/projections/{name}/skip",

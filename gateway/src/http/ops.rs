@@ -28,7 +28,9 @@ use uuid::Uuid;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(projection_list))
-        .routes(routes!(projection_rebuild))
+        .routes(routes!(projection_rebuild, projection_rebuild_abort))
+        .routes(routes!(projection_rebuild_pause))
+        .routes(routes!(projection_rebuild_resume))
         .routes(routes!(projection_pause))
         .routes(routes!(projection_resume))
         .routes(routes!(projection_skip))
@@ -121,7 +123,7 @@ async fn projection_list(
 #[derive(Debug, Serialize, ToSchema)]
 struct ProjectionOrder {
     name: String,
-    /// `rebuilding`, `paused`, `resumed` or `skipped`.
+    /// `rebuilding`, `paused`, `resumed`, `aborted` or `skipped`.
     status: &'static str,
 }
 
@@ -140,6 +142,45 @@ async fn projection_rebuild(
     app.must_be_operator(&caller).await?;
     app.platform.projections.rebuild(&name)?;
     Ok(accepted(name, "rebuilding"))
+}
+
+/// Gives the rebuild of a projection up: what was filled is removed, the live one stays.
+#[utoipa::path(delete, path = "/ops/projections/{name}/rebuild", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it is given up", body = ProjectionOrder), (status = 403), (status = 404), (status = 409)))]
+async fn projection_rebuild_abort(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.rebuild_abort(&name)?;
+    Ok(accepted(name, "aborted"))
+}
+
+/// Lets the rebuild of a projection stand still; the live one goes on.
+#[utoipa::path(post, path = "/ops/projections/{name}/rebuild/pause", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it stands still", body = ProjectionOrder), (status = 403), (status = 404), (status = 409)))]
+async fn projection_rebuild_pause(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.rebuild_pause(&name)?;
+    Ok(accepted(name, "paused"))
+}
+
+/// Lets the rebuild of a projection go on.
+#[utoipa::path(post, path = "/ops/projections/{name}/rebuild/resume", tag = "operators", params(("name" = String, Path,)),
+    responses((status = 202, description = "it goes on", body = ProjectionOrder), (status = 403), (status = 404), (status = 409)))]
+async fn projection_rebuild_resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    app.must_be_operator(&caller).await?;
+    app.platform.projections.rebuild_resume(&name)?;
+    Ok(accepted(name, "resumed"))
 }
 
 /// Lets a projection stand still.

@@ -294,7 +294,11 @@ impl From<ProjectionError> for ApiError {
             | E::Stopped
             | E::GenerationGone
             | E::Elsewhere { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            E::NotParked { .. } | E::AlreadyRebuilding { .. } | E::Fenced { .. } => StatusCode::CONFLICT,
+            E::NotParked { .. }
+            | E::AlreadyRebuilding { .. }
+            | E::NotRebuilding { .. }
+            | E::RebuildAborted { .. }
+            | E::Fenced { .. } => StatusCode::CONFLICT,
             E::Store(_)
             | E::Views(_)
             | E::Payload(_)

@@ -252,17 +252,28 @@ impl Dcl {
 
     /// Removes files of other generations that nobody holds open.
     pub fn sweep(&self, tenant: TenantId, keep: u64) -> Result<()> {
+        let kept = keep.to_string();
+        self.remove(tenant, |generation| generation != kept)
+    }
+
+    /// Removes the files of a generation that nobody holds open.
+    pub fn discard(&self, tenant: TenantId, generation: u64) -> Result<()> {
+        let given_up = generation.to_string();
+        self.remove(tenant, |generation| generation == given_up)
+    }
+
+    fn remove(&self, tenant: TenantId, is_to_go: impl Fn(&str) -> bool) -> Result<()> {
         let dir = self.tenant_dir(tenant);
         let mut files = self.files.lock();
-        let kept = self.file(tenant, keep);
-        files
-            .recent
-            .retain(|instance| instance.path == kept || instance.path.parent() != Some(dir.as_path()));
+        files.recent.retain(|instance| {
+            let generation = instance.path.file_stem().and_then(|name| name.to_str());
+            instance.path.parent() != Some(dir.as_path()) || !generation.is_some_and(&is_to_go)
+        });
         for entry in fs::read_dir(&dir).map_err(|error| broken(&dir, &error))?.flatten() {
             let path = entry.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let Some((generation, _)) = name.split_once(".duckdb") else { continue };
-            if generation == keep.to_string() {
+            if !is_to_go(generation) {
                 continue;
             }
             let held = files

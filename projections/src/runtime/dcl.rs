@@ -210,6 +210,13 @@ impl Projector for DclProjector {
         }
         self.control.keep_only(generation).await
     }
+
+    async fn discard(&self, generation: u64) -> Result<(), ProjectionError> {
+        for (tenant, _) in self.files()? {
+            self.dcl.discard(tenant, generation)?;
+        }
+        self.control.discard(generation).await
+    }
 }
 
 type Connected = Arc<Mutex<Option<SqliteConnection>>>;

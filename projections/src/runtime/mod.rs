@@ -12,6 +12,7 @@ mod location;
 mod opened;
 mod postgres;
 mod projector;
+mod rebuild;
 mod remote;
 mod runner;
 mod seat;
@@ -43,6 +44,7 @@ use autonomos_log::{
     seal::KeyRing,
 };
 use follower::Order;
+use rebuild::Rebuild;
 use runner::{Runner, Source};
 use schemars::JsonSchema;
 use seat::{Seat, Seats};
@@ -163,6 +165,8 @@ pub struct ProjectionState {
     pub status: ProjectorStatus,
     /// 0 to 1 while rebuilding.
     pub rebuild_progress: Option<f64>,
+    /// The rebuild stands still.
+    pub rebuild_paused: bool,
     pub message: Option<String>,
     pub poisoned: Vec<Poisoned>,
 }
@@ -440,6 +444,36 @@ impl Handle {
             return Err(ProjectionError::AlreadyRebuilding { projector: projector.to_owned() });
         }
         Ok(begun)
+    }
+
+    /// Lets rebuilds of the cells that are kept here stand still; an error if there are none.
+    pub fn rebuild_pause(&self, projector: &str) -> Result<(), ProjectionError> {
+        self.to_rebuilds(projector, |rebuild| rebuild.pause(true))
+    }
+
+    /// Lets them go on.
+    pub fn rebuild_resume(&self, projector: &str) -> Result<(), ProjectionError> {
+        self.to_rebuilds(projector, |rebuild| rebuild.pause(false))
+    }
+
+    /// Gives them up: what was filled is removed, the live generations stay.
+    pub fn rebuild_abort(&self, projector: &str) -> Result<(), ProjectionError> {
+        self.to_rebuilds(projector, Rebuild::abort)
+    }
+
+    /// Tells every rebuild that is under way here; an error if none takes it.
+    fn to_rebuilds(
+        &self,
+        projector: &str,
+        tell: impl Fn(&Rebuild) -> Result<(), ProjectionError>,
+    ) -> Result<(), ProjectionError> {
+        let told = self.seats(projector)?.runners()?.into_iter();
+        let told: Vec<_> =
+            told.map(|runner| runner.rebuilding().and_then(|rebuild| tell(&rebuild))).collect();
+        if told.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        told.into_iter().collect()
     }
 
     /// Leaves out the commit a tenant is parked at and goes on behind it, in the cells kept here.

@@ -302,16 +302,39 @@ impl Projector for PostgresProjector {
             .await?;
         for row in rows {
             let old: i64 = row.try_get(0)?;
-            let drop = format!(
-                "DROP SCHEMA IF EXISTS {schema}_{old} CASCADE;
-                 DELETE FROM {schema}.pointer WHERE generation = {old};
-                 DELETE FROM {schema}.generations WHERE generation = {old}"
-            );
             let _turn = self.setup.lock().await;
             let mut transaction = locked(&self.control).await?;
-            transaction.execute(AssertSqlSafe(drop)).await?;
+            self.drop_generation(&mut transaction, old).await?;
             transaction.commit().await?;
         }
+        Ok(())
+    }
+
+    async fn discard(&self, generation: u64) -> Result<(), ProjectionError> {
+        let generation = generation as i64;
+        let _turn = self.setup.lock().await;
+        let mut transaction = locked(&self.control).await?;
+        if self.pointed(&mut transaction).await? != Some(generation) {
+            self.drop_generation(&mut transaction, generation).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+impl PostgresProjector {
+    async fn drop_generation(
+        &self,
+        transaction: &mut Transaction<'static, Postgres>,
+        generation: i64,
+    ) -> Result<(), ProjectionError> {
+        let schema = &self.schema;
+        let drop = format!(
+            "DROP SCHEMA IF EXISTS {schema}_{generation} CASCADE;
+             DELETE FROM {schema}.pointer WHERE generation = {generation};
+             DELETE FROM {schema}.generations WHERE generation = {generation}"
+        );
+        transaction.execute(AssertSqlSafe(drop)).await?;
         Ok(())
     }
 }

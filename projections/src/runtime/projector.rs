@@ -145,4 +145,7 @@ pub trait Projector: Send + Sync + 'static {
 
     /// Removes every generation but this one.
     async fn keep_only(&self, generation: u64) -> Result<(), ProjectionError>;
+
+    /// Removes a generation that was given up before it was ever live.
+    async fn discard(&self, generation: u64) -> Result<(), ProjectionError>;
 }

@@ -4,16 +4,14 @@ use super::{
     Options, ProjectionState, ProjectorStatus,
     follower::{Follower, Order, Progress, Setup},
     projector::{Projector, Store, TenantMark},
+    rebuild::Rebuild,
     window::TurnLimits,
 };
 use crate::error::ProjectionError;
 use autonomos_domain::{envelope::Position, ids::TenantId};
 use autonomos_log::port::{EventLog, Filter};
 use parking_lot::Mutex;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -81,6 +79,12 @@ impl Generation {
         let _ = self.orders.send(order).await;
     }
 
+    /// The same without waiting: fails for a follower that is gone, or that has not followed dozens of
+    /// orders yet.
+    pub(crate) fn order_now(&self, order: Order) -> Result<(), ProjectionError> {
+        self.orders.try_send(order).map_err(|_| ProjectionError::Stopped)
+    }
+
     /// Stops the follower at the end of what it is doing.
     async fn halt(&self) {
         self.order(Order::Stop).await;
@@ -137,8 +141,7 @@ pub(crate) struct Runner {
     pub(crate) projector: Arc<dyn Projector>,
     source: Source,
     live: watch::Sender<Arc<Generation>>,
-    rebuilding: AtomicBool,
-    next: Mutex<Option<Arc<Generation>>>,
+    rebuild: Mutex<Option<Arc<Rebuild>>>,
     rebuild_failure: Mutex<Option<String>>,
 }
 
@@ -162,8 +165,7 @@ impl Runner {
             projector,
             source,
             live: watch::channel(live).0,
-            rebuilding: AtomicBool::new(false),
-            next: Mutex::default(),
+            rebuild: Mutex::default(),
             rebuild_failure: Mutex::default(),
         }))
     }
@@ -247,16 +249,17 @@ impl Runner {
     }
 
     pub(crate) fn is_rebuilding(&self) -> bool {
-        self.rebuilding.load(Ordering::SeqCst)
+        self.rebuild.lock().is_some()
     }
 
     pub(crate) async fn status(&self) -> Result<ProjectionState, ProjectionError> {
         let live = self.live.borrow().clone();
-        let next = self.next.lock().clone();
+        let rebuild = self.rebuild.lock().clone();
         let failure = self.rebuild_failure.lock().clone();
         let cell = self.source.cell;
         let head = self.source.head().await?;
         let now = live.progress.borrow().clone();
+        let next = rebuild.as_ref().and_then(|rebuild| rebuild.next());
         let rebuild_progress = next.map(|next| {
             let done = next.progress.borrow().low_water as f64;
             (done / head.max(1) as f64).min(1.0)
@@ -271,6 +274,7 @@ impl Runner {
             lag: head.saturating_sub(now.low_water),
             status,
             rebuild_progress,
+            rebuild_paused: rebuild.is_some_and(|rebuild| rebuild.is_paused()),
             message: now.message.or(failure),
             poisoned: super::poisoned(cell, &now.marks),
         })
@@ -301,32 +305,64 @@ impl Runner {
     pub(crate) fn rebuild(
         self: &Arc<Self>,
     ) -> Result<JoinHandle<Result<(), ProjectionError>>, ProjectionError> {
-        if self.rebuilding.swap(true, Ordering::SeqCst) {
-            return Err(ProjectionError::AlreadyRebuilding { projector: self.name().to_owned() });
+        let rebuild = Arc::new(Rebuild::new(self.name()));
+        {
+            let mut running = self.rebuild.lock();
+            if running.is_some() {
+                return Err(ProjectionError::AlreadyRebuilding { projector: self.name().to_owned() });
+            }
+            *running = Some(Arc::clone(&rebuild));
         }
         let runner = Arc::clone(self);
         Ok(tokio::spawn(async move {
-            let result = runner.rebuild_now().await;
-            *runner.next.lock() = None;
-            *runner.rebuild_failure.lock() =
-                result.as_ref().err().map(|error| format!("the rebuild failed: {error}"));
-            runner.rebuilding.store(false, Ordering::SeqCst);
-            if let Err(error) = &result {
-                let (projector, cell) = (runner.name(), runner.source.cell);
-                tracing::error!(projector, cell, %error, "the rebuild failed; the live generation stays");
-            }
+            let result = runner.rebuild_now(&rebuild).await;
+            let (projector, cell) = (runner.name(), runner.source.cell);
+            let failure = match &result {
+                Ok(()) => None,
+                Err(ProjectionError::RebuildAborted { .. }) => {
+                    tracing::info!(projector, cell, "the rebuild was aborted; the live generation stays");
+                    None
+                }
+                Err(error) => {
+                    tracing::error!(projector, cell, %error, "the rebuild failed; the live generation stays");
+                    Some(format!("the rebuild failed: {error}"))
+                }
+            };
+            *runner.rebuild_failure.lock() = failure;
+            *runner.rebuild.lock() = None;
             result
         }))
     }
 
-    async fn rebuild_now(&self) -> Result<(), ProjectionError> {
+    /// The rebuild that is under way.
+    pub(crate) fn rebuilding(&self) -> Result<Arc<Rebuild>, ProjectionError> {
+        let running = self.rebuild.lock().clone();
+        running.ok_or_else(|| ProjectionError::NotRebuilding { projector: self.name().to_owned() })
+    }
+
+    async fn rebuild_now(&self, rebuild: &Rebuild) -> Result<(), ProjectionError> {
         let number = self.projector.next_generation().await?;
         let next = Generation::start(&*self.projector, number, &self.source, Begin::Own).await?;
-        *self.next.lock() = Some(Arc::clone(&next));
         let live = self.live.borrow().clone();
         let cell = self.source.cell;
-        if let Err(error) = next.reach(cell, live.scanned_to(), &|_, _| {}).await {
+        let filled = async {
+            rebuild.begin(&next)?;
+            loop {
+                next.reach(cell, live.scanned_to(), &|_, _| {}).await?;
+                if rebuild.may_swap().await? {
+                    return Ok(());
+                }
+            }
+        };
+        let filled = tokio::select! {
+            filled = filled => filled,
+            aborted = rebuild.aborted() => Err(aborted),
+        };
+        if let Err(error) = filled {
             next.stop().await;
+            if matches!(error, ProjectionError::RebuildAborted { .. }) {
+                self.projector.discard(number).await?;
+            }
             return Err(error);
         }
         // The old one stands still while the new one takes the last steps: positions never go back.
@@ -354,7 +390,7 @@ impl Runner {
     }
 
     pub(crate) async fn stop(&self) {
-        let next = self.next.lock().take();
+        let next = self.rebuild.lock().as_ref().and_then(|rebuild| rebuild.next());
         if let Some(next) = next {
             next.stop().await;
         }

@@ -236,6 +236,7 @@ impl Seat {
                 lag: 0,
                 status: ProjectorStatus::Unknown,
                 rebuild_progress: None,
+                rebuild_paused: false,
                 message: None,
                 poisoned: Vec::new(),
             });
@@ -257,6 +258,7 @@ impl Seat {
             lag,
             status,
             rebuild_progress: None,
+            rebuild_paused: false,
             message: None,
             poisoned,
         })

@@ -146,6 +146,10 @@ impl Projector for SqliteProjector {
         }
         Ok(())
     }
+
+    async fn discard(&self, generation: u64) -> Result<(), ProjectionError> {
+        remove_database(&self.path(generation))
+    }
 }
 
 impl SqliteProjector {

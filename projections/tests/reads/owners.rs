@@ -305,6 +305,10 @@ impl Projector for AnswersLost {
     async fn keep_only(&self, generation: u64) -> Result<(), ProjectionError> {
         self.inner.keep_only(generation).await
     }
+
+    async fn discard(&self, generation: u64) -> Result<(), ProjectionError> {
+        self.inner.discard(generation).await
+    }
 }
 
 #[async_trait]

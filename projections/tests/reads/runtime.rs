@@ -12,8 +12,8 @@ use autonomos_projections::{
     dcl::{Dcl, DclOptions, read::DclReads},
     read_models::query::ReadModels,
     runtime::{
-        ApplyError, Event, Handle, Live, Opened, PostgresProjector, Projector, ProjectorStatus, Service,
-        SqliteProjector, Tables,
+        ApplyError, Event, Handle, Live, Opened, PostgresProjector, ProjectionState, Projector,
+        ProjectorStatus, Service, SqliteProjector, Tables,
         sql::{Column, Existing, Kind, Session, Statement, Table, Value},
     },
 };
@@ -31,6 +31,8 @@ on_both_stores!(
     a_bad_commit_parks_its_tenant_alone,
     a_parked_tenant_stays_parked_over_a_restart_and_can_be_tried_again,
     a_pause_holds_and_a_rebuild_swaps,
+    a_rebuild_is_paused_and_goes_on,
+    a_rebuild_is_aborted_and_leaves_nothing,
     a_waiting_reader_survives_the_swap,
     another_version_is_built_before_the_start_ends,
     a_log_below_the_checkpoint_stops_its_writers,
@@ -163,9 +165,15 @@ impl Started {
     }
 
     pub(crate) async fn wait_for_status(&self, status: ProjectorStatus) {
+        self.state(|state| state.status == status).await;
+    }
+
+    /// The first state that is `wanted`.
+    async fn state(&self, wanted: impl Fn(&ProjectionState) -> bool) -> ProjectionState {
         loop {
-            if self.handle.status().await.unwrap()[0].status == status {
-                return;
+            let state = self.handle.status().await.unwrap().remove(0);
+            if wanted(&state) {
+                return state;
             }
             tokio::task::yield_now().await;
         }
@@ -289,6 +297,61 @@ async fn a_pause_holds_and_a_rebuild_swaps(world: World) {
     started.wait(tenant(1), third).await;
     assert_eq!(started.names(tenant(1)).await, ["one", "two", "three"]);
     assert_eq!(generations(&world).await, [before + 1]);
+}
+
+/// Begins a rebuild that stands still; the live generation.
+async fn rebuild_paused(started: &Started) -> u64 {
+    loop {
+        started.handle.rebuild(NAMES).unwrap();
+        // One that was over before it could be told is begun again.
+        if started.handle.rebuild_pause(NAMES).is_ok() {
+            break;
+        }
+        started.state(|state| state.rebuild_progress.is_none()).await;
+    }
+    assert_eq!(started.handle.rebuild(NAMES).unwrap_err().code(), "AOS-0418");
+    started.state(|state| state.rebuild_progress.is_some() && state.rebuild_paused).await.generation
+}
+
+async fn a_rebuild_is_paused_and_goes_on(world: World) {
+    let started = start(&world, Arc::default()).await.unwrap();
+    assert_eq!(started.handle.rebuild_pause(NAMES).unwrap_err().code(), "AOS-0444");
+    let first = rename(&world, tenant(1), "one").await;
+    started.wait(tenant(1), first).await;
+    let before = rebuild_paused(&started).await;
+    // The live one goes on, beyond where the other stands.
+    let second = rename(&world, tenant(1), "two").await;
+    started.wait(tenant(1), second).await;
+    let state = started.handle.status().await.unwrap().remove(0);
+    assert_eq!((state.generation, state.rebuild_paused), (before, true));
+    assert_eq!(state.status, ProjectorStatus::Rebuilding);
+    started.handle.rebuild_pause(NAMES).unwrap();
+    started.handle.rebuild_resume(NAMES).unwrap();
+    let state = started.state(|state| state.rebuild_progress.is_none()).await;
+    assert_eq!((state.generation, state.rebuild_paused), (before + 1, false));
+    assert_eq!(started.names(tenant(1)).await, ["one", "two"]);
+    assert_eq!(started.handle.rebuild_abort(NAMES).unwrap_err().code(), "AOS-0444");
+}
+
+async fn a_rebuild_is_aborted_and_leaves_nothing(world: World) {
+    let started = start(&world, Arc::default()).await.unwrap();
+    assert_eq!(started.handle.rebuild_abort(NAMES).unwrap_err().code(), "AOS-0444");
+    let first = rename(&world, tenant(1), "one").await;
+    started.wait(tenant(1), first).await;
+    let before = rebuild_paused(&started).await;
+    started.handle.rebuild_abort(NAMES).unwrap();
+    // Aborted, whatever is said of it after that.
+    assert_eq!(started.handle.rebuild_resume(NAMES).unwrap_err().code(), "AOS-0444");
+    let state = started.state(|state| state.rebuild_progress.is_none()).await;
+    assert_eq!((state.generation, state.message), (before, None));
+    assert_eq!(generations(&world).await, [before]);
+    let second = rename(&world, tenant(1), "two").await;
+    started.wait(tenant(1), second).await;
+    assert_eq!(started.names(tenant(1)).await, ["one", "two"]);
+    // What was given up is not in the way of the next.
+    started.handle.rebuild_and_wait(NAMES).await.unwrap();
+    assert_eq!(started.names(tenant(1)).await, ["one", "two"]);
+    assert_eq!(generations(&world).await.len(), 1);
 }
 
 async fn a_waiting_reader_survives_the_swap(world: World) {

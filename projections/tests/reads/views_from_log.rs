@@ -188,6 +188,36 @@ pub(crate) fn check(before: &[Vec<u8>], after: &[Vec<u8>], what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_rebuild_leaves_the_live_files_alone() {
+    let world = World::new();
+    let handle = world.start().await;
+    let positions = fill(&world).await;
+    wait(&handle, *positions.last().unwrap()).await;
+    let before = everything(&handle, &positions).await;
+    // One that was over before it could be told is begun again.
+    loop {
+        let _ = handle.rebuild(DCL);
+        if handle.rebuild_pause(DCL).is_ok() && handle.rebuild_abort(DCL).is_ok() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    // A second one can begin as soon as nothing of the first is left.
+    while handle.status().await.unwrap().iter().any(|state| state.rebuild_paused) {
+        tokio::task::yield_now().await;
+    }
+    let state = handle.status().await.unwrap().into_iter().find(|state| state.name == DCL).unwrap();
+    for of in [tenant(1), tenant(2)] {
+        let folder = world.folder.path().join("dcl").join(of.to_string());
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        files.retain(|name| name.ends_with(".duckdb"));
+        assert_eq!(files, [format!("{}.duckdb", state.generation)]);
+    }
+    check(&before, &everything(&handle, &positions).await, "an abort changed what is read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_become_rows_and_a_rebuild_gives_the_same_bytes() {
     let world = World::new();
     let handle = world.start().await;
