@@ -51,6 +51,7 @@ pub trait ConnectorFactory: Send + Sync + 'static {
     fn connect(
         &self,
         tenant: TenantId,
+        connection: ConnectionId,
         connector: &str,
         config: &Value,
     ) -> Result<Arc<dyn Connector>, ConnectorError>;
@@ -109,8 +110,8 @@ impl ConnectionService {
         config: Value,
     ) -> Result<(ConnectionId, Outcome), CommandError> {
         self.config_schema(connector)?;
-        self.connectors.connect(context.tenant, connector, &config)?;
         let id = ConnectionId(derive_id(context.tenant, context.command_id, "connection"));
+        self.connectors.connect(context.tenant, id, connector, &config)?;
         let name = name.trim();
         self.name_hold_unless_repeated(context, name, id).await?;
         let command = ConnectionCommand::CreateConnection {
@@ -147,7 +148,7 @@ impl ConnectionService {
             Some(new) => {
                 let schema = self.config_schema(&connection.connector)?;
                 let merged = secrets::unmask(&schema, &connection.config, &new);
-                self.connectors.connect(context.tenant, &connection.connector, &merged)?;
+                self.connectors.connect(context.tenant, id, &connection.connector, &merged)?;
                 Some(merged)
             }
             None => None,
@@ -182,18 +183,13 @@ impl ConnectionService {
     ) -> Result<(TestReport, Outcome), CommandError> {
         let connection = self.connection_load(context.tenant, id).await?;
         let began = Instant::now();
-        let checked = match self.connectors.connect(context.tenant, &connection.connector, &connection.config)
-        {
-            Ok(connector) => {
-                tokio::time::timeout(TEST_TIMEOUT, connector.check()).await.unwrap_or_else(|_| {
-                    Err(ConnectorError::Transient {
-                        code: "AOS-0342",
-                        message: format!("the source did not answer within {} s", TEST_TIMEOUT.as_secs()),
-                    })
-                })
-            }
-            Err(error) => Err(error),
-        };
+        let checked =
+            match self.connectors.connect(context.tenant, id, &connection.connector, &connection.config) {
+                Ok(connector) => tokio::time::timeout(TEST_TIMEOUT, connector.check())
+                    .await
+                    .unwrap_or_else(|_| Err(unanswered(TEST_TIMEOUT))),
+                Err(error) => Err(error),
+            };
         let latency_ms = began.elapsed().as_millis() as u64;
         let report = match checked {
             Ok(steps) => {
@@ -216,17 +212,13 @@ impl ConnectionService {
         id: ConnectionId,
     ) -> Result<(Vec<DiscoveredStream>, Outcome), CommandError> {
         let connection = self.connection_load(context.tenant, id).await?;
-        let connector = self.connectors.connect(context.tenant, &connection.connector, &connection.config)?;
+        let connector =
+            self.connectors.connect(context.tenant, id, &connection.connector, &connection.config)?;
         let cancel = CancellationToken::new();
         let cancel_on_drop = cancel.clone().drop_guard();
         let streams = tokio::time::timeout(DISCOVER_TIMEOUT, connector.discover(cancel))
             .await
-            .unwrap_or_else(|_| {
-                Err(ConnectorError::Transient {
-                    code: "AOS-0342",
-                    message: format!("the source did not answer within {} s", DISCOVER_TIMEOUT.as_secs()),
-                })
-            })?;
+            .unwrap_or_else(|_| Err(unanswered(DISCOVER_TIMEOUT)))?;
         drop(cancel_on_drop);
         let command = ConnectionCommand::RecordDiscovery { streams: streams.clone() };
         let outcome = self.commands.execute::<Connection>(context, id.0, command).await?;
@@ -282,7 +274,31 @@ impl ConnectionService {
         for stream in self.streams_ever(context.tenant, id).await? {
             self.feed_close(context, FeedId::of(id, &stream)).await?;
         }
-        self.name_release(context, &connection.name, id).await
+        self.name_release(context, &connection.name, id).await?;
+        self.source_release(context.tenant, id, &connection).await
+    }
+
+    /// Takes back what the connection made in its source. Last, and tried again only while that may
+    /// help: a source that is gone for good must not keep a connection from being deleted.
+    async fn source_release(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+        connection: &Connection,
+    ) -> Result<(), CommandError> {
+        let released = match self.connectors.connect(tenant, id, &connection.connector, &connection.config) {
+            Ok(connector) => tokio::time::timeout(TEST_TIMEOUT, connector.release())
+                .await
+                .unwrap_or_else(|_| Err(unanswered(TEST_TIMEOUT))),
+            Err(error) => Err(error),
+        };
+        match released {
+            Err(error) if !error.retryable() => {
+                tracing::warn!(connection = %id, code = error.code(), "the source keeps what the connection made in it: {error}");
+                Ok(())
+            }
+            released => Ok(released?),
+        }
     }
 
     /// The deleted connection's feed ends, whoever appends to it: after this they are fenced off.
@@ -354,6 +370,13 @@ impl ConnectionService {
             .find(|info| info.id == connector)
             .map(|info| info.config_schema)
             .ok_or_else(|| CommandError::UnknownConnector { connector: connector.to_owned() })
+    }
+}
+
+fn unanswered(limit: Duration) -> ConnectorError {
+    ConnectorError::Transient {
+        code: "AOS-0342",
+        message: format!("the source did not answer within {} s", limit.as_secs()),
     }
 }
 

@@ -160,7 +160,12 @@ impl SyncRunner {
                 id: run.connection_id.to_string(),
             }));
         }
-        let connector = self.connectors.connect(run.tenant, &connection.connector, &connection.config)?;
+        let connector = self.connectors.connect(
+            run.tenant,
+            run.connection_id,
+            &connection.connector,
+            &connection.config,
+        )?;
         let discovered = connector.discover(run.task.cancel.clone()).await?;
         let selections = selections(&connection.selected, &discovered);
         schema::streams_gone(run, &connection, &discovered).await?;
@@ -176,10 +181,14 @@ impl SyncRunner {
         run.sync(&["start"], SyncCommand::StartSync { attempt: run.attempt, streams: names }).await?;
 
         let mut rows = 0;
+        let mut captured = Vec::new();
         let mut failed: Option<SyncError> = None;
         for selection in &selections {
             match self.run_stream(run, connector.as_ref(), selection, &discovered).await {
-                Ok(outcome) => rows += outcome.progress.rows_read,
+                Ok(outcome) => {
+                    rows += outcome.progress.rows_read;
+                    captured.extend(outcome.captured.map(|cursor| (selection.name.clone(), cursor)));
+                }
                 Err(error) if error.cancelled() => return Err(error),
                 Err(error) => {
                     // One stream's failure does not keep the others from their data.
@@ -199,6 +208,10 @@ impl SyncRunner {
         match failed {
             Some(error) => Err(error),
             None => {
+                // A stream that failed still needs what the source keeps.
+                if !captured.is_empty() {
+                    connector.confirm(&captured).await?;
+                }
                 run.sync(&["succeed"], SyncCommand::SucceedSync).await?;
                 Ok(json!({ "sync_id": run.sync_id, "rows_read": rows }))
             }
@@ -215,7 +228,8 @@ impl SyncRunner {
         let name = selection.name.as_str();
         run.sync(&["stream", name], SyncCommand::StartStream { stream: name.to_owned() }).await?;
         let offered = discovered.iter().find(|stream| stream.name == name);
-        let mode = selection.sync_mode.unwrap_or_else(|| default_mode(offered));
+        let usual = || offered.map_or(SyncMode::Full, |stream| connector.default_mode(stream));
+        let mode = selection.sync_mode.unwrap_or_else(usual);
         let outcome = stream::run(run, connector, selection, mode).await?;
         run.sync(
             &["stream-done", name],
@@ -240,12 +254,6 @@ fn selections(selected: &[StreamSelection], discovered: &[DiscoveredStream]) -> 
         priority: 0,
     });
     all.collect()
-}
-
-/// Incremental where the source can.
-fn default_mode(offered: Option<&DiscoveredStream>) -> SyncMode {
-    let modes = offered.map_or(&[][..], |stream| stream.sync_modes.as_slice());
-    if modes.contains(&SyncMode::Incremental) { SyncMode::Incremental } else { SyncMode::Full }
 }
 
 impl SyncRunner {

@@ -2,10 +2,14 @@
 
 pub mod error;
 pub mod file;
+pub mod network;
 pub mod port;
+pub mod postgres;
 pub mod registry;
 
 pub use error::ConnectorError;
 pub use file::{FileConnector, FileScope};
+pub use network::NetworkScope;
 pub use port::{Connector, ConnectorInfo, ReadEvent};
+pub use postgres::PostgresConnector;
 pub use registry::{ConnectScope, Registry};

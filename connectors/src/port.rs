@@ -19,11 +19,15 @@ pub struct CheckStep {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+/// What a kind of source can do.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Capabilities {
     pub full: bool,
     pub incremental: bool,
+    /// An incremental read brings rows again by their key, and each is there once.
+    pub incremental_dedup: bool,
     pub cdc: bool,
+    /// Rows that are gone from the source close in the views.
     pub deletes: bool,
 }
 
@@ -49,19 +53,32 @@ pub struct RejectedRow {
     pub raw: String,
 }
 
-/// What a read yields, in order: `Began`, then batches, then `Completed`.
+/// The column by which a row of a batch says what became of its record: `delete`, or null for a row
+/// that is there. A deleted row needs its key's columns alone.
+pub const OPERATION: &str = "_aos_op";
+
+/// What a read yields, in order: `Began`, then batches, then `Completed`. A read that takes a snapshot
+/// and then goes on with what changed meanwhile yields that sequence twice. Between batches a stream's
+/// shape may change (`Reshaped`), and all its rows may go (`Cleared`).
 #[derive(Debug, Clone)]
 pub enum ReadEvent {
     /// The shape of what comes, from head, middle and tail of the source. `snapshot`: every current
     /// row follows, so that rows absent from it are gone. `preview` is a sample of its rows from
     /// head, middle and tail (same columns, all Utf8), at most a few thousand, for drift to be
-    /// judged before the first row is taken in. `resumed`: it continues the cursor's snapshot.
+    /// judged before the first row is taken in. `resumed`: it goes on from the cursor, in the shape
+    /// that was known there; the preview may then be empty, or what the rows are like by now.
     Began { shape: StreamShape, snapshot: bool, resumed: bool, preview: RecordBatch, total_rows: Option<u64> },
     /// All columns Utf8 with the source's names; nested values as JSON text. At most
-    /// [`MAX_BATCH_ROWS`] rows and about [`MAX_BATCH_BYTES`] bytes. `cursor` is where to go on
-    /// after this batch is durable.
+    /// [`MAX_BATCH_ROWS`] rows and about [`MAX_BATCH_BYTES`] bytes, in the order of change: of two
+    /// rows of one key the later counts. [`OPERATION`] may be among the columns. `cursor` is where to go
+    /// on after this batch is durable; a batch without rows moves it alone.
     Batch { records: RecordBatch, rejected: Vec<RejectedRow>, cursor: Value },
-    /// The source is read to its end.
+    /// The source said, in the middle of its changes, that rows have another shape from here on:
+    /// drift is judged as at the beginning of a read. `preview` is as in `Began`.
+    Reshaped { shape: StreamShape, preview: RecordBatch },
+    /// The source said that every row is gone.
+    Cleared { cursor: Value },
+    /// The source is read to its end, or its snapshot is.
     Completed { cursor: Value },
     /// Nothing is new since the cursor.
     Unchanged,
@@ -85,4 +102,21 @@ pub trait Connector: Send + Sync + 'static {
         cursor: Option<Value>,
         cancel: CancellationToken,
     ) -> BoxStream<'static, Result<ReadEvent, ConnectorError>>;
+
+    /// How a stream is read unless a person chose.
+    fn default_mode(&self, stream: &DiscoveredStream) -> SyncMode {
+        let preferred = [SyncMode::Cdc, SyncMode::Incremental];
+        preferred.into_iter().find(|mode| stream.sync_modes.contains(mode)).unwrap_or(SyncMode::Full)
+    }
+
+    /// Told after a sync that read every stream of the connection that captures changes: up to these
+    /// cursors all is durable, so that the source may forget what it kept for us.
+    async fn confirm(&self, _streams: &[(String, Value)]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// Told when the connection is deleted: takes back what it made in the source. May be repeated.
+    async fn release(&self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }

@@ -3,14 +3,20 @@
 
 use crate::error::ConnectorError;
 use crate::file::{self, FileConnector, FileScope};
+use crate::network::NetworkScope;
 use crate::port::{Capabilities, Connector, ConnectorInfo};
+use crate::postgres::{self, PostgresConnector};
+use autonomos_domain::ids::ConnectionId;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// What a tenant's connections may reach on this installation.
 #[derive(Clone, Default)]
 pub struct ConnectScope {
+    /// The connection it is for: what is made in a source is named after it.
+    pub connection: Option<ConnectionId>,
     pub file: FileScope,
+    pub network: NetworkScope,
 }
 
 /// All connectors that this build holds.
@@ -24,12 +30,31 @@ impl Registry {
 
     /// The connectors as the API and the screen show them.
     pub fn catalogue(&self) -> Vec<ConnectorInfo> {
-        vec![ConnectorInfo {
-            id: file::CONNECTOR_ID,
-            name: "Files",
-            config_schema: file::config_schema(),
-            capabilities: Capabilities { full: true, incremental: true, cdc: false, deletes: true },
-        }]
+        vec![
+            ConnectorInfo {
+                id: file::CONNECTOR_ID,
+                name: "Files",
+                config_schema: file::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    deletes: true,
+                    ..Capabilities::default()
+                },
+            },
+            ConnectorInfo {
+                id: postgres::CONNECTOR_ID,
+                name: "Postgres",
+                config_schema: postgres::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    incremental_dedup: true,
+                    cdc: true,
+                    deletes: true,
+                },
+            },
+        ]
     }
 
     /// A source from the id of its connector and its configuration.
@@ -41,6 +66,9 @@ impl Registry {
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
         match connector {
             file::CONNECTOR_ID => Ok(Arc::new(FileConnector::new(config, scope.file.clone())?)),
+            postgres::CONNECTOR_ID => {
+                Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
+            }
             unknown => {
                 let known: Vec<&str> = self.catalogue().iter().map(|info| info.id).collect();
                 Err(ConnectorError::Configuration {
@@ -67,6 +95,6 @@ mod tests {
             panic!("`fax` must not connect")
         };
         assert_eq!(error.code(), "AOS-0201");
-        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`");
+        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`, `postgres`");
     }
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub file_roots: Option<String>,
     /// The tenant that roots without `{tenant}` serve; none: the installation's first organisation.
     pub file_roots_tenant: Option<uuid::Uuid>,
+    /// Whether connections may reach addresses of private networks and of this machine.
+    pub allow_private_sources: bool,
     /// Largest upload, bytes.
     pub upload_max_bytes: u64,
     /// Bytes of uploads a tenant may keep.
@@ -101,6 +103,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             file_roots: None,
             file_roots_tenant: None,
+            allow_private_sources: false,
             upload_max_bytes: 2 * 1024 * 1024 * 1024,
             upload_quota_bytes: 20 * 1024 * 1024 * 1024,
             body_max_bytes: 4 * 1024 * 1024,

@@ -6,10 +6,11 @@ use autonomos_commands::{auth::AuthService, connections::ConnectorFactory, uploa
 use autonomos_connectors::{
     error::ConnectorError,
     file::{FileScope, UploadedFile},
+    network::NetworkScope,
     port::{Connector, ConnectorInfo},
     registry::{ConnectScope, Registry},
 };
-use autonomos_domain::ids::{TenantId, UploadId};
+use autonomos_domain::ids::{ConnectionId, TenantId, UploadId};
 use serde_json::Value;
 use std::{
     path::PathBuf,
@@ -63,15 +64,21 @@ pub(crate) struct Connectors {
     pub roots: FileRoots,
     uploads: UploadService,
     auth: AuthService,
+    network: NetworkScope,
     registry: Registry,
 }
 
 impl Connectors {
-    pub(crate) fn new(roots: FileRoots, uploads: UploadService, auth: AuthService) -> Self {
-        Self { roots, uploads, auth, registry: Registry::new() }
+    pub(crate) fn new(
+        roots: FileRoots,
+        network: NetworkScope,
+        uploads: UploadService,
+        auth: AuthService,
+    ) -> Self {
+        Self { roots, uploads, auth, network, registry: Registry::new() }
     }
 
-    fn scope(&self, tenant: TenantId) -> ConnectScope {
+    fn scope(&self, tenant: TenantId, connection: ConnectionId) -> ConnectScope {
         // The first organisation may have registered on another node.
         if self.roots.is_unclaimed()
             && let Ok(Some(first)) = waited(self.auth.first_organization())
@@ -85,7 +92,11 @@ impl Connectors {
             let found = waited(uploads.upload_find(tenant, UploadId(id))).ok()?;
             Some(UploadedFile { path: found.path, file_name: found.upload.file_name })
         };
-        ConnectScope { file: FileScope { roots: self.roots.of(tenant), uploads: Some(Arc::new(resolve)) } }
+        ConnectScope {
+            connection: Some(connection),
+            file: FileScope { roots: self.roots.of(tenant), uploads: Some(Arc::new(resolve)) },
+            network: self.network,
+        }
     }
 }
 
@@ -103,10 +114,11 @@ impl ConnectorFactory for Connectors {
     fn connect(
         &self,
         tenant: TenantId,
+        connection: ConnectionId,
         connector: &str,
         config: &Value,
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
-        self.registry.connect(connector, config, &self.scope(tenant))
+        self.registry.connect(connector, config, &self.scope(tenant, connection))
     }
 
     fn catalogue(&self) -> Vec<ConnectorInfo> {

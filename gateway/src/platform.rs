@@ -24,6 +24,7 @@ use autonomos_commands::{
     tickets::Tickets,
     uploads::{UploadOptions, UploadService},
 };
+use autonomos_connectors::NetworkScope;
 use autonomos_domain::ids::LogId;
 use autonomos_log::{
     control::ControlStore, database::Database, lease::Leases, port::EventLog, seal::KeyRing,
@@ -101,7 +102,12 @@ impl Platform {
             None
         });
         let roots = FileRoots::new(config, owner);
-        let connectors = Arc::new(Connectors::new(roots, uploads.clone(), auth.clone()));
+        let connectors = Arc::new(Connectors::new(
+            roots,
+            NetworkScope { private: config.allow_private_sources },
+            uploads.clone(),
+            auth.clone(),
+        ));
         let connections = ConnectionService::new(commands.clone(), Arc::clone(&keys), connectors.clone());
         let tickets = match &sharing {
             Some(sharing) => Tickets::shared(&sharing.database).await?,

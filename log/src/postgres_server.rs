@@ -30,12 +30,13 @@ const SETTINGS: &str = "listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
 shared_buffers = 32MB
-wal_level = minimal
-max_wal_senders = 0
 io_method = sync
 jit = off
 scram_iterations = 64
 ";
+/// What a server writes to its log: no more than it needs for itself, or what tells its changes to others.
+const PLAIN: &str = "wal_level = minimal\nmax_wal_senders = 0\n";
+const LOGICAL: &str = "wal_level = logical\nmax_replication_slots = 40\n";
 /// The superuser is trusted, for what the tests look at behind the product's back.
 const ACCESS: &str = "host all postgres 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
@@ -91,6 +92,15 @@ fn link(from: &Path, to: &Path) {
 impl Postgres {
     /// A server of one's own.
     pub fn start(durability: Durability) -> Arc<Self> {
+        Self::start_with(durability, PLAIN)
+    }
+
+    /// A server of one's own whose changes can be followed.
+    pub fn logical() -> Arc<Self> {
+        Self::start_with(Durability::Unsynced, LOGICAL)
+    }
+
+    fn start_with(durability: Durability, log: &str) -> Arc<Self> {
         let folder = std::env::temp_dir().join(format!("aos-postgres-{}", Uuid::now_v7()));
         let data = folder.join("data");
         std::fs::create_dir_all(&data).unwrap();
@@ -118,7 +128,7 @@ impl Postgres {
             .unwrap();
         assert!(made.status.success(), "initdb failed:\n{}", String::from_utf8_lossy(&made.stderr));
         let fsync = if durability == Durability::Synced { "on" } else { "off" };
-        let settings = format!("port = {port}\nfsync = {fsync}\nfull_page_writes = {fsync}\n{SETTINGS}");
+        let settings = format!("port = {port}\nfsync = {fsync}\nfull_page_writes = {fsync}\n{SETTINGS}{log}");
         std::fs::write(data.join("postgresql.conf"), settings).unwrap();
         std::fs::write(data.join("pg_hba.conf"), ACCESS).unwrap();
         server.spawn();

@@ -8,7 +8,8 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["tokio", "rusqlite", "sqlx", "duckdb", "axum", "reqwest", "chrono-tz", "rand"]),
     ("objects", &[], &["axum", "sqlx", "rusqlite", "duckdb", "arrow"]),
     ("log", &["domain"], &["axum", "duckdb", "reqwest"]),
-    ("connectors", &["domain", "objects"], &["axum", "sqlx", "rusqlite", "duckdb"]),
+    // `sqlx` as a client of Postgres that is a source.
+    ("connectors", &["domain", "objects"], &["axum", "rusqlite", "duckdb"]),
     ("commands", &["domain", "log", "connectors"], &["axum", "duckdb"]),
     ("projections", &["domain", "objects", "log"], &["axum", "reqwest", "calamine"]),
     (

@@ -9,7 +9,7 @@ use crate::execute::FeedHandle;
 use arrow::array::RecordBatch;
 use autonomos_connectors::{
     error::ConnectorError,
-    port::{Connector, ReadEvent, RejectedRow},
+    port::{Connector, OPERATION, ReadEvent, RejectedRow},
 };
 use autonomos_domain::{
     aggregates::{
@@ -43,6 +43,8 @@ const VOLUME_ROWS: u64 = 50;
 
 pub(super) struct StreamOutcome {
     pub(super) progress: StreamProgress,
+    /// Up to where the changes of a stream that is captured are durable.
+    pub(super) captured: Option<Value>,
 }
 
 /// Reads a stream to its end and lands it.
@@ -85,6 +87,8 @@ pub(super) async fn run(
                 reader.begin(shape, snapshot, resumed, preview).await?;
             }
             ReadEvent::Batch { records, rejected, cursor } => reader.batch(records, rejected, cursor).await?,
+            ReadEvent::Reshaped { shape, preview } => reader.reshape(shape, preview).await?,
+            ReadEvent::Cleared { cursor } => reader.clear(cursor).await?,
             ReadEvent::Completed { cursor } => reader.complete(cursor).await?,
             ReadEvent::Unchanged => {}
         }
@@ -92,7 +96,8 @@ pub(super) async fn run(
     if run.task.cancel.is_cancelled() {
         return Err(ConnectorError::Cancelled.into());
     }
-    Ok(StreamOutcome { progress: reader.progress })
+    let captured = reader.place.source.filter(|_| mode == SyncMode::Cdc);
+    Ok(StreamOutcome { progress: reader.progress, captured })
 }
 
 /// Where a feed stands in its source: the connector's cursor, and how many rows after it are on the
@@ -165,22 +170,19 @@ impl Reader<'_> {
         self.resumed = resumed;
         let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
         self.schema_version = if resumed && known.current > 0 {
+            if !snapshot && preview.num_rows() > 0 {
+                // Changes move values away from what the last snapshot had: a later drift is judged by
+                // how they are now.
+                let mut profile = profiled(&shape, &preview);
+                profile.rows = profile.rows.max(self.known_rows);
+                self.profile_store(profile).await?;
+            }
             known.current
         } else {
-            let mut profiler = StreamProfiler::new(names.clone(), &shape.primary_key);
-            let columns = text_columns(&preview, &names);
-            let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
-            profiler.push_batch(&columns.iter().collect::<Vec<_>>());
-            let profile = profiler.finish();
-            let complete = self.total_rows.is_some_and(|rows| rows <= preview.num_rows() as u64);
-            settle(
-                self.run,
-                self.selection,
-                Arriving { shape: shape.clone(), profile, complete, known_rows: self.known_rows },
-            )
-            .await?
+            self.settled(&shape, profiled(&shape, &preview), preview.num_rows()).await?
         };
-        self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
+        // What is read after a snapshot is a part, not the population: it says nothing about the rest.
+        self.profiler = snapshot.then(|| StreamProfiler::new(names, &shape.primary_key));
         self.guards = shape.fields.iter().map(TypeGuard::new).collect();
         self.shape = shape;
         if !resumed {
@@ -188,6 +190,53 @@ impl Reader<'_> {
         }
         if snapshot && !resumed {
             self.start_snapshot().await?;
+        }
+        Ok(())
+    }
+
+    /// The schema version of rows of this shape, with its drift and its mapping settled.
+    async fn settled(
+        &self,
+        shape: &StreamShape,
+        profile: StreamProfile,
+        previewed: usize,
+    ) -> Result<u32, SyncError> {
+        let complete = self.total_rows.is_some_and(|rows| rows <= previewed as u64);
+        let arriving = Arriving { shape: shape.clone(), profile, complete, known_rows: self.known_rows };
+        settle(self.run, self.selection, arriving).await
+    }
+
+    /// The rows that follow have another shape.
+    async fn reshape(&mut self, mut shape: StreamShape, preview: RecordBatch) -> Result<(), SyncError> {
+        let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
+        let declared = shape.primary_key.clone();
+        shape.primary_key = key_of(self.selection, &known, &shape, &preview);
+        let kept = known.shape().is_some_and(|known| known.primary_key == shape.primary_key);
+        if !kept && !declared.is_empty() {
+            // The source names the key by which its changes come.
+            shape.primary_key = declared;
+        }
+        let mut profile = profiled(&shape, &preview);
+        self.schema_version = self.settled(&shape, profile.clone(), preview.num_rows()).await?;
+        self.guards = shape.fields.iter().map(TypeGuard::new).collect();
+        if self.profiler.is_some() {
+            let names = shape.fields.iter().map(|field| field.name.clone()).collect();
+            self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
+        }
+        self.shape = shape;
+        // The next change is compared with values under the names they have now.
+        profile.rows = profile.rows.max(self.known_rows);
+        self.profile_store(profile).await
+    }
+
+    /// Every row is gone: the source said so, so that no volume is suspicious.
+    async fn clear(&mut self, cursor: Value) -> Result<(), SyncError> {
+        self.start_snapshot().await?;
+        let open = self.handle.state.as_ref().and_then(|state| state.snapshot.as_ref()).map(|open| open.id);
+        if let Some(open) = open {
+            self.place = Place { source: Some(cursor), skip: 0 };
+            let event = self.feed().complete_snapshot(open, Some(self.place.to_value()?))?;
+            self.append(event, None, "cleared").await?;
         }
         Ok(())
     }
@@ -289,7 +338,7 @@ impl Reader<'_> {
         let unknown: Vec<Field> = schema
             .fields()
             .iter()
-            .filter(|column| self.shape.field(column.name()).is_none() && column.name() != "_aos_op")
+            .filter(|column| self.shape.field(column.name()).is_none() && column.name() != OPERATION)
             .map(|column| Field {
                 name: column.name().clone(),
                 logical_type: LogicalType::Text,
@@ -326,7 +375,7 @@ impl Reader<'_> {
         }
         self.schema_version = record(self.run, self.selection, shape.clone(), findings).await?;
         let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
-        if names.len() != self.shape.fields.len() {
+        if self.profiler.is_some() && names.len() != self.shape.fields.len() {
             self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));
         }
         self.guards = shape.fields.iter().map(TypeGuard::new).collect();
@@ -351,13 +400,14 @@ impl Reader<'_> {
                 let known = open_drifts.find(|(_, drift)| drift.finding.kind == DriftKind::VolumeAnomaly);
                 let drift_id = known.map_or(own, |(id, _)| *id);
                 let reason = format!("{} rows where {} were before", open.rows, self.known_rows);
-                let place = Place { source: Some(cursor), skip: 0 };
-                let event = self.feed().hold_snapshot(open.id, drift_id, Some(place.to_value()?), &reason)?;
+                self.place = Place { source: Some(cursor), skip: 0 };
+                let place = Some(self.place.to_value()?);
+                let event = self.feed().hold_snapshot(open.id, drift_id, place, &reason)?;
                 self.append(event, None, "held").await?;
                 return self.finish_report().await;
             }
-            let place = Place { source: Some(cursor), skip: 0 };
-            let event = self.feed().complete_snapshot(open.id, Some(place.to_value()?))?;
+            self.place = Place { source: Some(cursor), skip: 0 };
+            let event = self.feed().complete_snapshot(open.id, Some(self.place.to_value()?))?;
             self.append(event, None, "complete").await?;
         }
         self.record_profile().await?;
@@ -375,10 +425,19 @@ impl Reader<'_> {
             profile = joined(earlier.clone(), profile);
         }
         let step = known.version.to_string();
+        self.profile_append(&step, profile).await
+    }
+
+    async fn profile_store(&self, profile: StreamProfile) -> Result<(), SyncError> {
+        let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?;
+        self.profile_append(&known.version.to_string(), profile).await
+    }
+
+    async fn profile_append(&self, step: &str, profile: StreamProfile) -> Result<(), SyncError> {
         self.run
             .commands
             .execute::<StreamSchema>(
-                &self.run.context(&["profile", &self.selection.name, &step]),
+                &self.run.context(&["profile", &self.selection.name, step]),
                 self.feed_id.0,
                 StreamSchemaCommand::RecordProfile { profile },
             )
@@ -422,6 +481,16 @@ impl Reader<'_> {
             .await?;
         Ok(())
     }
+}
+
+/// A profile of a preview.
+fn profiled(shape: &StreamShape, preview: &RecordBatch) -> StreamProfile {
+    let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
+    let columns = text_columns(preview, &names);
+    let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
+    let mut profiler = StreamProfiler::new(names, &shape.primary_key);
+    profiler.push_batch(&columns.iter().collect::<Vec<_>>());
+    profiler.finish()
 }
 
 /// The key: chosen by a person, else as it was while its columns are there, else the column that

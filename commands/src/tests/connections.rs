@@ -15,7 +15,7 @@ use autonomos_domain::{
         connection::{Connection, ConnectionCommand, ConnectionStatus},
         feed::Feed,
     },
-    ids::{FeedId, SnapshotId, SyncId, TenantId},
+    ids::{ConnectionId, FeedId, SnapshotId, SyncId, TenantId},
     schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode},
 };
 use autonomos_log::port::{Delivery, EventLog, Filter};
@@ -30,6 +30,7 @@ impl ConnectorFactory for Fake {
     fn connect(
         &self,
         _tenant: TenantId,
+        _connection: ConnectionId,
         _connector: &str,
         config: &Value,
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
@@ -51,7 +52,7 @@ impl ConnectorFactory for Fake {
                 "url": {"type": "string"},
                 "token": {"type": "string", "writeOnly": true},
             }}),
-            capabilities: Capabilities { full: true, incremental: false, cdc: false, deletes: false },
+            capabilities: Capabilities { full: true, ..Capabilities::default() },
         }]
     }
 }

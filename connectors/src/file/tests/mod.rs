@@ -114,6 +114,9 @@ async fn collect(connector: &FileConnector, stream: &str, mode: SyncMode, cursor
             }
             Ok(ReadEvent::Completed { cursor }) => outcome.completed = Some(cursor),
             Ok(ReadEvent::Unchanged) => outcome.unchanged = true,
+            Ok(other @ (ReadEvent::Reshaped { .. } | ReadEvent::Cleared { .. })) => {
+                panic!("files have no changes of their own: {other:?}")
+            }
             Err(cause) => outcome.error = Some(cause),
         }
     }

@@ -6,6 +6,7 @@ import { duration, humanize } from "@/lib/format";
 export const CONNECTOR_ICON: Record<string, LucideIcon> = {
   file: FileSpreadsheet,
   salesforce: Cloud,
+  postgres: Database,
   supabase: Database,
   mongodb: Leaf,
 };

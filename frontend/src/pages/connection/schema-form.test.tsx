@@ -2,6 +2,7 @@ import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import { useState } from "react";
 import { afterEach, expect, test } from "vitest";
 import type { JsonSchema } from "@/api/types";
+import postgres from "../../../../schemas/connectors/postgres.json";
 import { SchemaForm, type Values } from "./schema-form";
 
 afterEach(cleanup);
@@ -71,4 +72,24 @@ test("a connector's schema draws its form: kinds, order, ways to sign in, secret
   });
   fireEvent.change(host, { target: { value: "" } });
   expect(value).not.toHaveProperty("host");
+});
+
+test("the form of Postgres hides the password and offers what has defaults among the options", () => {
+  let value: Values = {};
+  render(
+    <SchemaForm
+      schema={postgres as JsonSchema}
+      value={value}
+      onChange={(next) => (value = next)}
+      errorAt={() => undefined}
+    />,
+  );
+  for (const [name, property] of Object.entries(postgres.properties)) {
+    expect(screen.getAllByLabelText(new RegExp(`^${property.title}`)).length, name).toBeGreaterThan(
+      0,
+    );
+  }
+  expect(screen.getByLabelText(/^Password/).getAttribute("type")).toBe("password");
+  fireEvent.change(screen.getByLabelText(/^Encryption/), { target: { value: "verify-full" } });
+  expect(value).toEqual({ ssl_mode: "verify-full" });
 });

@@ -1,0 +1,4 @@
+//! The Postgres connector against a real server: what it reads, and how the whole platform takes it.
+
+mod journey;
+mod source;

@@ -1,0 +1,461 @@
+//! The connector alone: every row once however often a read is cut, values as they are, changes in
+//! their order, and nothing secret in what it says.
+
+use arrow::array::{Array, RecordBatch, StringArray};
+use autonomos_connectors::{
+    Connector, ConnectorError, NetworkScope, PostgresConnector, ReadEvent, port::OPERATION,
+};
+use autonomos_domain::{
+    ids::ConnectionId,
+    schema::{StreamSelection, SyncMode},
+};
+use autonomos_log::postgres_server::Postgres;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A database of its own, and a connection to it.
+struct Source {
+    server: Arc<Postgres>,
+    database: String,
+    connector: PostgresConnector,
+}
+
+impl Source {
+    fn new(server: &Arc<Postgres>) -> Self {
+        let address = server.database();
+        let database = address.rsplit('/').next().expect("a database").to_owned();
+        server.execute("postgres", &format!("ALTER ROLE {database} REPLICATION")).expect("the right");
+        let connector = connector(server, &database, &format!("p-{database}")).expect("a configuration");
+        Self { server: Arc::clone(server), database, connector }
+    }
+
+    /// Runs statements as the tables' owner.
+    #[track_caller]
+    fn run(&self, sql: &str) {
+        self.server.execute(&self.database, &format!("SET ROLE {}; {sql}", self.database)).expect("runs");
+    }
+
+    /// Reads on from where the copy is, at most so many batches; whether it came to the end.
+    async fn read(&self, mode: SyncMode, copy: &mut Copy, most: usize) -> Result<bool, ConnectorError> {
+        let selection = selection(mode);
+        let cursor = copy.cursor.clone();
+        let mut events = self.connector.read(&selection, mode, cursor, CancellationToken::new());
+        let mut batches = 0;
+        let mut done = false;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            done = matches!(event, ReadEvent::Completed { .. } | ReadEvent::Unchanged);
+            batches += usize::from(matches!(event, ReadEvent::Batch { .. }));
+            copy.apply(event);
+            if batches == most {
+                return Ok(false);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads to the end.
+    async fn read_all(&self, mode: SyncMode, copy: &mut Copy) {
+        assert!(self.read(mode, copy, usize::MAX).await.expect("reads"), "the read comes to its end");
+    }
+
+    /// The table as it is, by a read of its own.
+    async fn now(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut copy = Copy::default();
+        self.read_all(SyncMode::Full, &mut copy).await;
+        copy.rows
+    }
+}
+
+fn connector(server: &Postgres, database: &str, password: &str) -> Result<PostgresConnector, ConnectorError> {
+    let config = json!({
+        "host": "127.0.0.1", "port": server.port, "database": database, "user": database,
+        "password": password, "ssl_mode": "disable", "capture_changes": true,
+    });
+    PostgresConnector::new(&config, NetworkScope { private: true }, Some(ConnectionId(Uuid::new_v4())))
+}
+
+fn selection(mode: SyncMode) -> StreamSelection {
+    let cursor_field = (mode == SyncMode::Incremental).then(|| "at".to_owned());
+    StreamSelection {
+        name: "t".to_owned(),
+        sync_mode: Some(mode),
+        cursor_field,
+        primary_key: None,
+        entity: None,
+        priority: 0,
+    }
+}
+
+/// What a reader has durably: rows by their key, and the cursor of the last batch.
+#[derive(Default)]
+struct Copy {
+    cursor: Option<Value>,
+    rows: BTreeMap<String, BTreeMap<String, String>>,
+    key: Vec<String>,
+    /// Keys that the open snapshot has.
+    seen: Option<Vec<String>>,
+    /// Rows taken in, in all.
+    taken: usize,
+    snapshots: usize,
+    reshaped: Vec<Vec<String>>,
+    cleared: usize,
+}
+
+impl Copy {
+    fn apply(&mut self, event: ReadEvent) {
+        match event {
+            ReadEvent::Began { shape, snapshot, resumed, .. } => {
+                self.key = shape.primary_key;
+                if snapshot && !resumed {
+                    self.snapshots += 1;
+                    self.seen = Some(Vec::new());
+                }
+            }
+            ReadEvent::Reshaped { shape, preview } => {
+                assert!(preview.num_rows() > 0, "a preview of the new shape");
+                self.reshaped.push(shape.fields.iter().map(|field| field.name.clone()).collect());
+                self.key = shape.primary_key;
+            }
+            ReadEvent::Batch { records, rejected, cursor } => {
+                assert!(rejected.is_empty(), "{rejected:?}");
+                self.batch(&records);
+                self.cursor = Some(cursor);
+            }
+            ReadEvent::Cleared { cursor } => {
+                self.cleared += 1;
+                self.rows.clear();
+                self.cursor = Some(cursor);
+            }
+            ReadEvent::Completed { cursor } => {
+                if let Some(seen) = self.seen.take() {
+                    self.rows.retain(|key, _| seen.contains(key));
+                    self.cursor = Some(cursor);
+                }
+            }
+            ReadEvent::Unchanged => {}
+        }
+    }
+
+    fn batch(&mut self, records: &RecordBatch) {
+        let texts = |name: &str| {
+            let column = records.column_by_name(name)?;
+            Some(column.as_any().downcast_ref::<StringArray>().expect("text").clone())
+        };
+        let operation = texts(OPERATION);
+        for row in 0..records.num_rows() {
+            self.taken += 1;
+            let value = |name: &str| {
+                texts(name).filter(|column| column.is_valid(row)).map(|column| column.value(row).to_owned())
+            };
+            let key: Vec<String> = self.key.iter().map(|name| value(name).expect("a key")).collect();
+            let key = key.join("/");
+            if operation.as_ref().is_some_and(|column| column.is_valid(row)) {
+                self.rows.remove(&key);
+                continue;
+            }
+            if let Some(seen) = &mut self.seen {
+                seen.push(key.clone());
+            }
+            let schema = records.schema();
+            let names = schema.fields().iter().map(|field| field.name().clone());
+            let values = names.filter_map(|name| value(&name).map(|value| (name, value)));
+            self.rows.insert(key, values.collect());
+        }
+    }
+}
+
+const ROWS: usize = 3_000;
+
+/// Rows of about a kilobyte, so that a few thousand make several batches.
+fn many() -> String {
+    format!(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, pad text); \
+         INSERT INTO t SELECT n, 'name ' || n, repeat(md5(n::text), 32) FROM generate_series(1, {ROWS}) n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_cut_after_any_batch_has_every_row_once() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run(&many());
+    let mut whole = Copy::default();
+    source.read_all(SyncMode::Full, &mut whole).await;
+    assert_eq!((whole.rows.len(), whole.taken), (ROWS, ROWS));
+
+    for mode in [SyncMode::Full, SyncMode::Cdc] {
+        // Cut after each batch in turn, by dropping the stream.
+        let mut copy = Copy::default();
+        let mut cuts = 0;
+        while !source.read(mode, &mut copy, 1).await.expect("reads") {
+            cuts += 1;
+        }
+        assert!(cuts > 3, "{cuts} batches");
+        assert_eq!((copy.taken, copy.snapshots), (ROWS, 1), "{mode:?}");
+        assert_eq!(copy.rows, whole.rows, "{mode:?}");
+    }
+
+    // Changes while the snapshot is read, and after it: cut after each batch, they end as the table is.
+    let source = Source::new(&server);
+    source.run(&many());
+    let mut copy = Copy::default();
+    assert!(!source.read(SyncMode::Cdc, &mut copy, 2).await.expect("reads"));
+    source.run(
+        "UPDATE t SET name = 'first' WHERE id <= 10; UPDATE t SET name = 'late' WHERE id > 2990; \
+         DELETE FROM t WHERE id % 7 = 0; INSERT INTO t VALUES (0, 'new', 'x'), (5000, 'new', 'x'); \
+         UPDATE t SET id = id + 100000 WHERE id % 500 = 1",
+    );
+    while !source.read(SyncMode::Cdc, &mut copy, 1).await.expect("reads") {}
+    assert_eq!(copy.rows, source.now().await);
+    assert_eq!(copy.snapshots, 1);
+    let before = copy.taken;
+    source.run(
+        "BEGIN; UPDATE t SET pad = repeat('y', 1000) WHERE id > 100; DELETE FROM t WHERE id = 50; COMMIT",
+    );
+    let changed = source.now().await.values().filter(|row| row["pad"].starts_with("yy")).count() + 1;
+    while !source.read(SyncMode::Cdc, &mut copy, 1).await.expect("reads") {}
+    assert_eq!(copy.rows, source.now().await);
+    assert_eq!(copy.taken - before, changed, "each change once");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.taken - before, changed, "and no more");
+}
+
+const TYPED: &str = "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN amount AS numeric(30, 10); \
+    CREATE TABLE t (id bigint PRIMARY KEY, b bool, n numeric, a amount, f float8, d date, ts timestamp, tz timestamptz, \
+    j jsonb, bytes bytea, texts text[], numbers int[], m mood, u uuid, s text)";
+const VALUES: &str = "(true, 12345678901234567890.123456789, 0.1000000000, 0.1, '2026-02-28', '2026-02-28 01:02:03.5', \
+    '2026-02-28 01:02:03+02', '{\"k\": [1, null]}', '\\x00ff', '{\"a,b\",NULL,\"q\\\"\"}', '{1,NULL}', 'good', \
+    '00000000-0000-0000-0000-000000000001', 'ümlaut ''quoted'' ')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_read_the_same_from_a_snapshot_and_from_a_change() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    let insert = |id: u32| {
+        format!(
+            "INSERT INTO t SELECT {id}, * FROM (VALUES {VALUES}) v(b, n, a, f, d, ts, tz, j, bytes, texts, numbers, m, u, s)"
+        )
+    };
+    let cast = "b, n, a::amount, f::float8, d::date, ts::timestamp, tz::timestamptz, j::jsonb, bytes::bytea, texts::text[], numbers::int[], m::mood, u::uuid, s";
+    source.run(TYPED);
+    source.run(&insert(1).replace('*', cast));
+    let mut copy = Copy::default();
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    source.run(&insert(2).replace('*', cast));
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    let (mut snapshot, mut change) = (copy.rows["1"].clone(), copy.rows["2"].clone());
+    snapshot.remove("id");
+    change.remove("id");
+    assert_eq!(snapshot, change);
+    let expect = [
+        ("b", "true"),
+        ("n", "12345678901234567890.123456789"),
+        ("a", "0.1000000000"),
+        ("f", "0.1"),
+        ("d", "2026-02-28"),
+        ("ts", "2026-02-28T01:02:03.5"),
+        ("tz", "2026-02-27T23:02:03Z"),
+        ("j", "{\"k\": [1, null]}"),
+        ("bytes", "00ff"),
+        ("texts", "[\"a,b\",null,\"q\\\"\"]"),
+        ("numbers", "[1,null]"),
+        ("m", "good"),
+        ("u", "00000000-0000-0000-0000-000000000001"),
+        ("s", "ümlaut 'quoted' "),
+    ];
+    for (name, text) in expect {
+        assert_eq!(snapshot[name], text, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_of_changes_leaves_out_is_not_lost() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    // Large values that do not compress are kept apart, and not told when an update leaves them as they are.
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, large text); \
+         INSERT INTO t SELECT n, 'n', (SELECT string_agg(md5((n * 1000 + k)::text), '') FROM generate_series(1, 400) k) \
+         FROM generate_series(1, 20) n",
+    );
+    let mut copy = Copy::default();
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    source.run(
+        "UPDATE t SET name = 'again'; UPDATE t SET id = id + 100 WHERE id > 15; DELETE FROM t WHERE id = 3",
+    );
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.rows, source.now().await);
+    assert!(copy.rows.values().all(|row| row["large"].len() == 12_800));
+    assert_eq!(copy.snapshots, 1);
+
+    source
+        .run("ALTER TABLE t REPLICA IDENTITY FULL; UPDATE t SET name = 'whole'; DELETE FROM t WHERE id = 4");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.rows, source.now().await);
+
+    source.run("TRUNCATE t; INSERT INTO t VALUES (1, 'after', 'x')");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!((copy.rows.len(), copy.cleared), (1, 1));
+    assert_eq!(copy.rows, source.now().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_altered_is_noticed_between_its_changes() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run("CREATE TABLE t (id int PRIMARY KEY, name text, staff int); INSERT INTO t VALUES (1, 'a', 7)");
+    let mut copy = Copy::default();
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    source.run("UPDATE t SET staff = 8; ALTER TABLE t RENAME staff TO people; UPDATE t SET people = 9");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.reshaped, [["id", "name", "people"]]);
+    // The key too: its column's name is no part of it.
+    source.run(
+        "ALTER TABLE t RENAME id TO number; INSERT INTO t VALUES (2, 'b', 1); DELETE FROM t WHERE number = 1",
+    );
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.reshaped[1..], [["number", "name", "people"]]);
+    assert_eq!(copy.snapshots, 1);
+    assert_eq!(copy.rows, source.now().await);
+
+    // Altered again before the first change was read: the table is read anew, under its names of now.
+    source.run(
+        "ALTER TABLE t RENAME name TO title; UPDATE t SET title = 'x'; ALTER TABLE t RENAME title TO name",
+    );
+    source.run("ALTER TABLE t RENAME people TO staff; UPDATE t SET staff = 3");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.snapshots, 2);
+    assert_eq!(copy.rows, source.now().await);
+
+    // A column without values changes no row; one with a default does, though no change tells it.
+    let snapshots = copy.snapshots;
+    source.run("ALTER TABLE t ADD note text; INSERT INTO t VALUES (3, 'c', 1, 'noted')");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.snapshots, snapshots);
+    assert_eq!(copy.rows, source.now().await);
+    source.run("ALTER TABLE t ADD level int DEFAULT 5; INSERT INTO t VALUES (4, 'd', 1)");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.snapshots, snapshots + 1);
+    assert_eq!(copy.rows, source.now().await);
+    source.run(
+        "ALTER TABLE t ALTER staff TYPE text USING 'p' || staff; UPDATE t SET name = 'x' WHERE number = 4",
+    );
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.rows, source.now().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slot_moves_only_as_far_as_everything_is_durable_and_goes_with_the_connection() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'a')");
+    let mut copy = Copy::default();
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    let early = copy.cursor.clone().expect("a cursor");
+    source.run("INSERT INTO t VALUES (2, 'b')");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    let late = copy.cursor.clone().expect("a cursor");
+
+    // Another stream is behind: nothing it needs is let go.
+    let both = [("t".to_owned(), early.clone()), ("u".to_owned(), late.clone())];
+    source.connector.confirm(&both).await.expect("confirms");
+    let mut again = Copy { cursor: Some(early.clone()), ..Copy::default() };
+    source.read_all(SyncMode::Cdc, &mut again).await;
+    assert_eq!((again.snapshots, again.taken), (0, 1));
+
+    // What was let go cannot be read again: the table is.
+    source.connector.confirm(&[("t".to_owned(), late)]).await.expect("confirms");
+    let mut again = Copy { cursor: Some(early), ..Copy::default() };
+    source.read_all(SyncMode::Cdc, &mut again).await;
+    assert_eq!(again.snapshots, 1);
+    assert_eq!(again.rows, source.now().await);
+
+    let none = "SELECT 1 / (CASE WHEN EXISTS (SELECT 1 FROM pg_replication_slots) \
+                OR EXISTS (SELECT 1 FROM pg_publication) THEN 0 ELSE 1 END)";
+    assert!(server.execute(&source.database, none).is_err(), "a slot and a publication are there");
+    source.connector.release().await.expect("releases");
+    server.execute(&source.database, none).expect("both are gone");
+    source.connector.release().await.expect("may be repeated");
+
+    // A slot that somebody dropped is made anew, and so is what it was for.
+    source.run("DELETE FROM t WHERE id = 1");
+    source.read_all(SyncMode::Cdc, &mut copy).await;
+    assert_eq!(copy.snapshots, 2);
+    assert_eq!(copy.rows, source.now().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incremental_read_brings_what_is_new_or_changed() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, at timestamptz); \
+         INSERT INTO t SELECT n, 'n', '2026-01-01'::timestamptz + n * interval '1 day' FROM generate_series(1, 9) n; \
+         INSERT INTO t VALUES (10, 'without', NULL)",
+    );
+    let mut copy = Copy::default();
+    source.read_all(SyncMode::Incremental, &mut copy).await;
+    assert_eq!((copy.rows.len(), copy.snapshots), (10, 1));
+    // As late as the last row that was read: it is not skipped.
+    source.run(
+        "INSERT INTO t SELECT 11, 'same moment', at FROM t WHERE id = 9; \
+         UPDATE t SET name = 'changed', at = '2026-03-01' WHERE id = 2",
+    );
+    source.read_all(SyncMode::Incremental, &mut copy).await;
+    assert_eq!((copy.taken, copy.snapshots), (10 + 3, 1), "the last one, the new one, the changed one");
+    assert_eq!(copy.rows, source.now().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_ends_at_once_when_it_is_cancelled() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run(&many());
+    let cancel = CancellationToken::new();
+    let mut events = source.connector.read(&selection(SyncMode::Full), SyncMode::Full, None, cancel.clone());
+    assert!(events.next().await.expect("an event").is_ok());
+    cancel.cancel();
+    assert!(matches!(events.next().await, Some(Err(ConnectorError::Cancelled))));
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_say_what_is_wrong_and_how_to_mend_it_and_nothing_secret() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let names = |steps: &[autonomos_connectors::port::CheckStep]| {
+        steps.iter().map(|step| (step.name.clone(), step.passed)).collect::<Vec<_>>()
+    };
+    let steps = source.connector.check().await.expect("checks");
+    let expect: Vec<(String, bool)> =
+        ["reach", "sign_in", "read", "changes", "slot"].map(|name| (name.to_owned(), true)).to_vec();
+    assert_eq!(names(&steps), expect, "{steps:?}");
+
+    let wrong = connector(&server, &source.database, "hunter2").expect("a configuration");
+    let steps = wrong.check().await.expect("checks");
+    assert_eq!(names(&steps).last(), Some(&("sign_in".to_owned(), false)), "{steps:?}");
+    let error = wrong.discover(CancellationToken::new()).await.expect_err("refused");
+    assert_eq!(error.code(), "AOS-0272");
+    assert!(!error.retryable());
+    for said in steps.iter().map(|step| step.message.clone()).chain([error.to_string(), format!("{error:?}")])
+    {
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    server.execute("postgres", &format!("ALTER ROLE {} NOREPLICATION", source.database)).expect("altered");
+    let steps = source.connector.check().await.expect("checks");
+    let last = steps.last().expect("a step");
+    assert!(!last.passed && last.message.contains("ALTER ROLE"), "{last:?}");
+
+    let closed = json!({
+        "host": "127.0.0.1", "port": server.port, "database": "d", "user": "u", "password": "hunter2",
+    });
+    let closed = PostgresConnector::new(&closed, NetworkScope::default(), None).expect("a configuration");
+    let steps = closed.check().await.expect("checks");
+    assert!(steps[0].message.starts_with("AOS-0261"), "{steps:?}");
+}
