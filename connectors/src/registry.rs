@@ -43,6 +43,17 @@ impl Registry {
                 },
             },
             ConnectorInfo {
+                id: file::bucket::CONNECTOR_ID,
+                name: "Files on S3",
+                config_schema: file::bucket::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    deletes: true,
+                    ..Capabilities::default()
+                },
+            },
+            ConnectorInfo {
                 id: postgres::CONNECTOR_ID,
                 name: "Postgres",
                 config_schema: postgres::config_schema(),
@@ -66,6 +77,7 @@ impl Registry {
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
         match connector {
             file::CONNECTOR_ID => Ok(Arc::new(FileConnector::new(config, scope.file.clone())?)),
+            file::bucket::CONNECTOR_ID => Ok(Arc::new(FileConnector::in_bucket(config, scope.network)?)),
             postgres::CONNECTOR_ID => {
                 Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
             }
@@ -95,6 +107,6 @@ mod tests {
             panic!("`fax` must not connect")
         };
         assert_eq!(error.code(), "AOS-0201");
-        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`, `postgres`");
+        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`, `s3`, `postgres`");
     }
 }

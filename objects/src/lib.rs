@@ -3,6 +3,7 @@
 
 mod check;
 pub mod error;
+mod guard;
 pub mod moto;
 mod place;
 mod s3;
@@ -10,6 +11,7 @@ mod tls;
 
 pub use check::check;
 pub use error::ObjectError;
+pub use guard::Allowed;
 pub use place::Place;
 pub use s3::{S3, S3Settings};
 pub use tls::provider_install;

@@ -2,6 +2,7 @@
 
 use crate::{
     error::ObjectError,
+    guard::Allowed,
     s3::{S3, S3Settings},
 };
 use object_store::{ObjectStore, local::LocalFileSystem};
@@ -50,7 +51,19 @@ impl Place {
                 let folder = folder.map_err(|error| unusable(error.to_string()))?;
                 Ok(Arc::new(folder.with_fsync(true)))
             }
-            Self::S3(s3) => s3.open(),
+            Self::S3(s3) => s3.open(None),
+        }
+    }
+
+    /// Opens a bucket for somebody who may not reach every address; names are looked up for each
+    /// connection, and an address in place of a name is for the caller to check.
+    pub fn open_guarded(&self, allowed: Allowed) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+        match self {
+            Self::Folder(_) => Err(ObjectError::Place {
+                place: self.to_string(),
+                reason: "it is a folder, and a bucket is expected".to_owned(),
+            }),
+            Self::S3(s3) => s3.open(Some(allowed)),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Buckets on S3, and on stores that speak its protocol.
 
-use crate::{error::ObjectError, tls};
+use crate::{
+    error::ObjectError,
+    guard::{Allowed, Guarded},
+    tls,
+};
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, path::Path,
     prefix::PrefixStore,
@@ -9,8 +13,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 /// Silence after which a request is given up and, if it may be, tried again.
-const SILENCE: Duration = Duration::from_mins(1);
-const CONNECT_IN: Duration = Duration::from_secs(5);
+pub(crate) const SILENCE: Duration = Duration::from_mins(1);
+pub(crate) const CONNECT_IN: Duration = Duration::from_secs(5);
 /// Tries after the first, and how long they may take together.
 const RETRIES: usize = 5;
 const RETRY_FOR: Duration = Duration::from_mins(1);
@@ -80,15 +84,14 @@ impl S3 {
         })
     }
 
-    pub(crate) fn open(&self) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+    pub(crate) fn open(&self, allowed: Option<Allowed>) -> Result<Arc<dyn ObjectStore>, ObjectError> {
         tls::provider_install();
-        let is_plain = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let client = ClientOptions::new()
             // Of a large object the whole takes as long as it takes.
             .with_timeout_disabled()
             .with_read_timeout(SILENCE)
             .with_connect_timeout(CONNECT_IN)
-            .with_allow_http(is_plain);
+            .with_allow_http(self.is_plain());
         let retry = RetryConfig {
             backoff: BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() },
             max_retries: RETRIES,
@@ -107,10 +110,18 @@ impl S3 {
         if let Some(endpoint) = self.bucket_endpoint() {
             builder = builder.with_endpoint(endpoint);
         }
+        if let Some(allowed) = allowed {
+            builder = builder.with_http_connector(Guarded { allowed, plain: self.is_plain() });
+        }
         let bucket = builder
             .build()
             .map_err(|error| ObjectError::Place { place: self.to_string(), reason: error.to_string() })?;
         Ok(Arc::new(PrefixStore::new(bucket, self.prefix.clone())))
+    }
+
+    /// Whether nothing is encrypted.
+    fn is_plain(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
     }
 
     /// The endpoint as the client wants it: a bucket that is part of the host stands in it already.

@@ -1,5 +1,6 @@
 //! An edition of a stream: its files as they stand at one moment, their joined columns and shape.
 
+use super::body::{self, Body};
 use super::config::TableOptions;
 use super::error;
 use super::infer::Inferrer;
@@ -12,9 +13,7 @@ use arrow_schema::{DataType, SchemaRef};
 use autonomos_domain::schema::{Field, StreamShape};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::time::UNIX_EPOCH;
 use tokio_util::sync::CancellationToken;
 
 /// Rows of a preview.
@@ -28,21 +27,23 @@ pub(crate) struct FileIdentity {
     pub(crate) path: String,
     pub(crate) size: u64,
     pub(crate) modified_ns: u64,
-    /// BLAKE3 of head, tail and size.
+    /// BLAKE3 of head, tail and size; of an object, what its store calls this edition.
     pub(crate) etag: String,
 }
 
-/// Size and time of change: cheap enough to be asked for every batch.
 pub(crate) fn stamp(entry: &FileEntry) -> Result<(u64, u64), ConnectorError> {
-    let metadata = std::fs::metadata(&entry.path).map_err(|cause| error::io(&entry.name, cause))?;
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok((metadata.len(), modified.map_or(0, |since| since.as_nanos() as u64)))
+    entry.body.stamp().map_err(|cause| error::io(&entry.name, cause))
 }
 
 pub(crate) fn identity(entry: &FileEntry) -> Result<FileIdentity, ConnectorError> {
     let failed = |cause| error::io(&entry.name, cause);
+    if let Body::Object(object) = &entry.body {
+        let now = object.now().map_err(|cause| body::refused(&entry.name, &cause))?;
+        let (size, modified_ns) = now.stamp();
+        return Ok(FileIdentity { path: now.to_string(), size, modified_ns, etag: now.edition() });
+    }
     let (size, modified_ns) = stamp(entry)?;
-    let mut file = File::open(&entry.path).map_err(failed)?;
+    let mut file = entry.body.open().map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&size.to_le_bytes());
     let mut part = Vec::new();
@@ -55,7 +56,7 @@ pub(crate) fn identity(entry: &FileEntry) -> Result<FileIdentity, ConnectorError
         hasher.update(&part);
     }
     let etag = hasher.finalize().to_hex()[..32].to_owned();
-    Ok(FileIdentity { path: entry.path.to_string_lossy().into_owned(), size, modified_ns, etag })
+    Ok(FileIdentity { path: entry.body.path(), size, modified_ns, etag })
 }
 
 pub(crate) fn identities(stream: &FileStream) -> Result<Vec<FileIdentity>, ConnectorError> {

@@ -153,6 +153,28 @@ pub(crate) fn no_sheet(name: &str, sheet: &str) -> ConnectorError {
     }
 }
 
+pub(crate) fn bucket_permission(name: &str, cause: impl Display) -> ConnectorError {
+    ConnectorError::Permission {
+        code: "AOS-0226",
+        message: format!(
+            "the key may not read `{name}`: it needs `s3:ListBucket` on the bucket and `s3:GetObject` on what is in it ({cause})"
+        ),
+    }
+}
+
+pub(crate) fn bucket_keys(name: &str, cause: impl Display) -> ConnectorError {
+    ConnectorError::Authentication {
+        code: "AOS-0227",
+        message: format!(
+            "the store refused the key when `{name}` was asked for: check `access_key_id` and `secret_access_key` ({cause})"
+        ),
+    }
+}
+
+pub(crate) fn bucket(field: &str, message: impl Into<String>) -> ConnectorError {
+    ConnectorError::Configuration { code: "AOS-0228", field: field.to_owned(), message: message.into() }
+}
+
 pub(crate) fn io(name: &str, cause: io::Error) -> ConnectorError {
     let cause = match cause.downcast::<ConnectorError>() {
         Ok(own) => return own,

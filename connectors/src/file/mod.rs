@@ -2,6 +2,8 @@
 //! middle and tail before saying what a column is; deliver the raw text, never a cast; reject a bad
 //! row alone, with its line and bytes; read an edition as a whole or not at all.
 
+mod body;
+pub mod bucket;
 mod config;
 mod csv;
 mod edition;
@@ -25,10 +27,12 @@ pub use error::{MAX_CELL_BYTES, MAX_COLUMNS, MAX_ROW_BYTES};
 pub use scope::{FileScope, MAX_FILES, UploadResolver, UploadedFile};
 
 use crate::error::ConnectorError;
+use crate::network::NetworkScope;
 use crate::port::{CheckStep, Connector, ReadEvent};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
+use bucket::Bucket;
 use edition::Edition;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -45,24 +49,49 @@ pub const CONNECTOR_ID: &str = "file";
 #[derive(Clone)]
 pub struct FileConnector {
     config: FileConfig,
-    scope: FileScope,
+    origin: Origin,
+}
+
+/// Where files are looked for.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// This machine's folders, and uploads.
+    Local(FileScope),
+    Bucket(Bucket),
+}
+
+impl Origin {
+    /// The streams a configuration names at this moment. Blocks.
+    pub(crate) fn resolve(&self, config: &FileConfig) -> Result<Vec<scope::FileStream>, ConnectorError> {
+        match self {
+            Self::Local(scope) => scope::resolve(config, scope),
+            Self::Bucket(bucket) => scope::resolve_bucket(config, bucket),
+        }
+    }
+
+    async fn reachable(&self) -> Result<(), ConnectorError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Bucket(bucket) => bucket.reachable().await,
+        }
+    }
 }
 
 impl FileConnector {
     /// Checks the configuration's form; what it names is looked for by `check`, `discover` and `read`.
     pub fn new(config: &Value, scope: FileScope) -> Result<Self, ConnectorError> {
-        Ok(Self { config: FileConfig::parse(config)?, scope })
+        Ok(Self { config: FileConfig::parse(config)?, origin: Origin::Local(scope) })
     }
 
-    /// Whether the configured path is one that this tenant may read and that exists. Touches the
-    /// file system.
-    pub fn validate_path(&self) -> Result<(), ConnectorError> {
-        scope::resolve(&self.config, &self.scope).map(|_| ())
+    /// The same for files in a bucket.
+    pub fn in_bucket(config: &Value, network: NetworkScope) -> Result<Self, ConnectorError> {
+        let (bucket, config) = Bucket::parse(config, network)?;
+        Ok(Self { config, origin: Origin::Bucket(bucket) })
     }
 
     fn check_steps(&self) -> Vec<CheckStep> {
         let mut steps = Vec::new();
-        let streams = match scope::resolve(&self.config, &self.scope) {
+        let streams = match self.origin.resolve(&self.config) {
             Ok(streams) => streams,
             Err(cause) => {
                 steps.push(failed("path", &cause));
@@ -104,7 +133,7 @@ impl FileConnector {
     }
 
     fn discover_streams(&self, cancel: &CancellationToken) -> Result<Vec<DiscoveredStream>, ConnectorError> {
-        let streams = scope::resolve(&self.config, &self.scope)?;
+        let streams = self.origin.resolve(&self.config)?;
         let mut found = Vec::new();
         let mut first_failure = None;
         for (stream, sheet) in edition::expand_sheets(streams, &self.config.options, cancel) {
@@ -159,10 +188,14 @@ async fn blocking<T: Send + 'static>(
 impl Connector for FileConnector {
     async fn check(&self) -> Result<Vec<CheckStep>, ConnectorError> {
         let connector = self.clone();
+        if let Err(cause) = self.origin.reachable().await {
+            return Ok(vec![failed("address", &cause)]);
+        }
         blocking(move || Ok(connector.check_steps())).await
     }
 
     async fn discover(&self, cancel: CancellationToken) -> Result<Vec<DiscoveredStream>, ConnectorError> {
+        self.origin.reachable().await?;
         let connector = self.clone();
         blocking(move || connector.discover_streams(&cancel)).await
     }
@@ -176,7 +209,7 @@ impl Connector for FileConnector {
     ) -> BoxStream<'static, Result<ReadEvent, ConnectorError>> {
         let job = ReadJob {
             config: self.config.clone(),
-            scope: self.scope.clone(),
+            origin: self.origin.clone(),
             selection: stream.clone(),
             mode,
             cursor,
@@ -184,7 +217,8 @@ impl Connector for FileConnector {
         };
         let begin = async move {
             let (sender, receiver) = tokio::sync::mpsc::channel(read::CHANNEL);
-            let worker = tokio::task::spawn_blocking(move || job.run(&sender));
+            let reachable = job.origin.reachable().await;
+            let worker = tokio::task::spawn_blocking(move || job.run(reachable, &sender));
             futures::stream::unfold(Some((receiver, worker, cancel)), |state| async move {
                 let (mut receiver, worker, cancel) = state?;
                 let received = tokio::select! {
@@ -217,7 +251,7 @@ pub fn read_table(
     if !path.is_file() {
         return Err(error::nothing_found(&path.display().to_string()));
     }
-    let entry = FileEntry { path: path.to_owned(), name: name.clone() };
+    let entry = FileEntry { body: body::Body::File(path.to_owned()), name: name.clone() };
     let stream = scope::FileStream { name: scope::stream_name(&name), files: vec![entry] };
     let cancel = CancellationToken::new();
     let edition = Edition::open(&stream, None, options, None, &cancel)?;

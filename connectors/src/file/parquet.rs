@@ -1,6 +1,7 @@
 //! Parquet, as text columns like every other format: numbers and times in their plain form, nested
 //! values as JSON.
 
+use super::body::{Body, Object};
 use super::config::TableOptions;
 use super::error::{self, MAX_CELL_BYTES};
 use super::scope::FileEntry;
@@ -31,13 +32,17 @@ struct Window {
 
 enum Content {
     File(File),
+    Object(Object),
     Memory(Bytes),
 }
 
 fn content(entry: &FileEntry, packing: Packing, options: &TableOptions) -> Result<Content, ConnectorError> {
     let failed = |cause| error::io(&entry.name, cause);
     if packing == Packing::Plain {
-        return File::open(&entry.path).map(Content::File).map_err(failed);
+        return Ok(match &entry.body {
+            Body::File(path) => Content::File(File::open(path).map_err(failed)?),
+            Body::Object(object) => Content::Object(object.clone()),
+        });
     }
     let mut unpacked = source::unpack(entry, packing, options, &CancellationToken::new())?;
     let bytes = read_up_to(&mut unpacked, MAX_UNPACKED_BYTES as usize + 1).map_err(failed)?;
@@ -70,6 +75,7 @@ fn reader(
     }
     Ok(match content {
         Content::File(file) => build!(file),
+        Content::Object(object) => build!(object),
         Content::Memory(bytes) => build!(bytes),
     })
 }

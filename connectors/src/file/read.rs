@@ -1,10 +1,11 @@
 //! The read of a stream: on a blocking thread, into a channel of a few batches, so that a slow
 //! consumer slows the file down and memory stays flat.
 
+use super::Origin;
 use super::config::{FileConfig, TableOptions};
 use super::edition::{self, Edition, FileIdentity};
 use super::error;
-use super::scope::{FileScope, FileStream, resolve};
+use super::scope::FileStream;
 use super::table::Position;
 use crate::error::ConnectorError;
 use crate::port::ReadEvent;
@@ -60,7 +61,7 @@ pub(crate) fn find(
 
 pub(crate) struct ReadJob {
     pub(crate) config: FileConfig,
-    pub(crate) scope: FileScope,
+    pub(crate) origin: Origin,
     pub(crate) selection: StreamSelection,
     pub(crate) mode: SyncMode,
     pub(crate) cursor: Option<Value>,
@@ -73,8 +74,8 @@ type Sender = mpsc::Sender<Result<ReadEvent, ConnectorError>>;
 struct Gone;
 
 impl ReadJob {
-    pub(crate) fn run(self, sender: &Sender) {
-        if let Err(cause) = self.read(sender) {
+    pub(crate) fn run(self, reachable: Result<(), ConnectorError>, sender: &Sender) {
+        if let Err(cause) = reachable.and_then(|()| self.read(sender)) {
             // Nobody may be left to hear it.
             let _ = sender.blocking_send(Err(cause));
         }
@@ -88,7 +89,7 @@ impl ReadJob {
     }
 
     fn read(&self, sender: &Sender) -> Result<(), ConnectorError> {
-        let (stream, sheet) = find(resolve(&self.config, &self.scope)?, &self.selection.name)?;
+        let (stream, sheet) = find(self.origin.resolve(&self.config)?, &self.selection.name)?;
         let options = &self.config.options;
         let files = edition::identities(&stream)?;
         let options_hash = options_hash(options);

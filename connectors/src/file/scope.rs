@@ -1,6 +1,8 @@
 //! Which files a configuration names, and whether it may: everything is resolved to its real place,
 //! symbolic links included, and must lie inside a root.
 
+use super::body::Body;
+use super::bucket::Bucket;
 use super::config::{FileConfig, Format};
 use super::error;
 use crate::error::ConnectorError;
@@ -10,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
+const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 /// More files than this in one connection are refused.
 pub const MAX_FILES: usize = 1_000;
 /// A walk that meets more entries than this ends: the pattern is too wide.
@@ -43,15 +46,15 @@ pub struct FileScope {
 }
 
 /// A file of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct FileEntry {
-    pub(crate) path: PathBuf,
+    pub(crate) body: Body,
     /// The name shown to people: never a path of the server for an upload.
     pub(crate) name: String,
 }
 
 /// A stream and the files it is read from, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct FileStream {
     pub(crate) name: String,
     pub(crate) files: Vec<FileEntry>,
@@ -62,7 +65,7 @@ pub(crate) fn resolve(config: &FileConfig, scope: &FileScope) -> Result<Vec<File
     if let Ok(upload) = Uuid::parse_str(&config.path) {
         let found = scope.uploads.as_ref().and_then(|uploads| uploads.resolve(upload));
         let file = found.ok_or_else(|| error::unknown_upload(&config.path))?;
-        let entry = FileEntry { path: file.path, name: file.file_name };
+        let entry = FileEntry { body: Body::File(file.path), name: file.file_name };
         return Ok(vec![FileStream { name: stream_name(&entry.name), files: vec![entry] }]);
     }
     let roots: Vec<PathBuf> = scope.roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
@@ -73,7 +76,7 @@ pub(crate) fn resolve(config: &FileConfig, scope: &FileScope) -> Result<Vec<File
     // A name that exists as it stands wins over the pattern it might be.
     if let Some(found) = literal(path, &roots, scope)? {
         if found.is_file() {
-            let entry = FileEntry { name: file_name(&found), path: found };
+            let entry = FileEntry { name: file_name(&found), body: Body::File(found) };
             return Ok(vec![FileStream { name: stream_name(&entry.name), files: vec![entry] }]);
         }
         let mut files = Vec::new();
@@ -88,18 +91,65 @@ pub(crate) fn resolve(config: &FileConfig, scope: &FileScope) -> Result<Vec<File
                 return Err(error::too_many_files(&config.path, MAX_FILES));
             }
         }
-        return streams_of(files, &found, config, &file_name(&found));
+        return streams_of(on_disk(files), &found, config, &file_name(&found));
     }
-    if !config.path.contains(['*', '?', '[', '{']) {
+    if !config.path.contains(WILDCARDS) {
         return Err(error::nothing_found(&config.path));
     }
     let (base, pattern) = split_pattern(path);
     let Some(base) = literal(&base, &roots, scope)? else { return Err(error::nothing_found(&config.path)) };
     let matcher = compile(&pattern)?;
     let files = walk(&base, &matcher, &roots, config)?;
-    let stem = pattern.rsplit('/').next().unwrap_or_default();
-    let stem: String = strip_endings(stem).split(['*', '?', '[', '{']).next().unwrap_or_default().to_owned();
-    streams_of(files, &base, config, stem.trim_matches(['-', '_', '.', ' ']))
+    streams_of(on_disk(files), &base, config, &stem_of(&pattern))
+}
+
+/// What a pattern says of all that it finds: `orders` for `2026/orders-*.csv`.
+fn stem_of(pattern: &str) -> String {
+    let name = pattern.rsplit('/').next().unwrap_or_default();
+    let stem = strip_endings(name).split(WILDCARDS).next().unwrap_or_default();
+    stem.trim_matches(['-', '_', '.', ' ']).to_owned()
+}
+
+fn on_disk(files: Vec<PathBuf>) -> Vec<(PathBuf, Body)> {
+    files.into_iter().map(|path| (path.clone(), Body::File(path))).collect()
+}
+
+/// The streams that a configuration names in a bucket at this moment. Waits for the store, so that it
+/// is for a thread that may block.
+pub(crate) fn resolve_bucket(
+    config: &FileConfig,
+    bucket: &Bucket,
+) -> Result<Vec<FileStream>, ConnectorError> {
+    let path = config.path.trim_start_matches('/');
+    // An object that has this very name wins over the pattern it might be.
+    if let Some(object) = bucket.object(path)? {
+        let name = file_name(Path::new(path));
+        let entry = FileEntry { body: Body::Object(object), name };
+        return Ok(vec![FileStream { name: stream_name(&entry.name), files: vec![entry] }]);
+    }
+    let (base, pattern) = if path.contains(WILDCARDS) {
+        split_pattern(Path::new(path))
+    } else {
+        (PathBuf::from(path), String::new())
+    };
+    let matcher = if pattern.is_empty() { None } else { Some(compile(&pattern)?) };
+    let mut files = Vec::new();
+    let too_many = || error::too_many_files(&config.path, MAX_FILES);
+    bucket.list(&base.to_string_lossy(), MAX_WALKED, too_many, |object| {
+        let path = PathBuf::from(object.meta.location.as_ref());
+        let relative = path.strip_prefix(&base).unwrap_or(&path);
+        let wanted = match &matcher {
+            // A folder's own files, not those of folders in it.
+            None => relative.components().count() == 1 && is_table_name(&file_name(&path)),
+            Some(matcher) => matcher.is_match(relative) && !file_name(&path).starts_with('.'),
+        };
+        if wanted {
+            files.push((path, Body::Object(object)));
+        }
+        if files.len() > MAX_FILES { Err(too_many()) } else { Ok(()) }
+    })?;
+    let combined = if pattern.is_empty() { file_name(&base) } else { stem_of(&pattern) };
+    streams_of(files, &base, config, &combined)
 }
 
 fn compile(pattern: &str) -> Result<GlobMatcher, ConnectorError> {
@@ -169,7 +219,7 @@ fn split_pattern(path: &Path) -> (PathBuf, String) {
     let mut pattern: Vec<String> = Vec::new();
     for component in path.components() {
         let text = component.as_os_str().to_string_lossy();
-        if pattern.is_empty() && !text.contains(['*', '?', '[', '{']) {
+        if pattern.is_empty() && !text.contains(WILDCARDS) {
             base.push(component);
         } else {
             pattern.push(text.into_owned());
@@ -238,7 +288,7 @@ pub(crate) fn stream_name(file_name: &str) -> String {
 }
 
 fn streams_of(
-    mut files: Vec<PathBuf>,
+    mut files: Vec<(PathBuf, Body)>,
     base: &Path,
     config: &FileConfig,
     combined: &str,
@@ -246,34 +296,32 @@ fn streams_of(
     if files.is_empty() {
         return Err(error::nothing_found(&config.path));
     }
-    files.sort();
+    files.sort_by(|one, other| one.0.cmp(&other.0));
     let relative = |path: &Path| path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned();
     if config.combine {
         let name = if combined.is_empty() { file_name(base) } else { combined.to_owned() };
-        let files = files.into_iter().map(|path| FileEntry { name: relative(&path), path }).collect();
+        let entry = |(path, body): (PathBuf, Body)| FileEntry { name: relative(&path), body };
+        let files = files.into_iter().map(entry).collect();
         return Ok(vec![FileStream { name, files }]);
     }
     // Names that collide get what tells them apart: their folder, else their ending.
-    let mut by_name: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for path in files {
-        by_name.entry(stream_name(&file_name(&path))).or_default().push(path);
+    let mut by_name: BTreeMap<String, Vec<(PathBuf, Body)>> = BTreeMap::new();
+    for (path, body) in files {
+        by_name.entry(stream_name(&file_name(&path))).or_default().push((path, body));
     }
     let mut streams = Vec::new();
     for (name, paths) in by_name {
         let alone = paths.len() == 1;
         let in_folder: Vec<String> =
-            paths.iter().map(|path| strip_endings(&relative(path)).to_owned()).collect();
-        for (at, path) in paths.iter().enumerate() {
+            paths.iter().map(|(path, _)| strip_endings(&relative(path)).to_owned()).collect();
+        for (at, (path, body)) in paths.into_iter().enumerate() {
             let folder_tells = in_folder.iter().filter(|other| **other == in_folder[at]).count() == 1;
             let name = match (alone, folder_tells) {
                 (true, _) => name.clone(),
                 (false, true) => in_folder[at].clone(),
-                (false, false) => relative(path),
+                (false, false) => relative(&path),
             };
-            streams.push(FileStream {
-                name,
-                files: vec![FileEntry { path: path.clone(), name: file_name(path) }],
-            });
+            streams.push(FileStream { name, files: vec![FileEntry { body, name: file_name(&path) }] });
         }
     }
     Ok(streams)

@@ -1,12 +1,12 @@
 //! Bytes of a file, whatever it is packed and encoded in: unpacked with limits, decoded to UTF-8,
 //! cancellable. What a file is, its first bytes say; its name only breaks ties.
 
+use super::body::Content;
 use super::config::{Format, TableOptions};
 use super::error;
 use super::scope::{FileEntry, format_of_name};
 use crate::error::ConnectorError;
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use tokio_util::sync::CancellationToken;
 
@@ -47,9 +47,9 @@ fn packing_of(head: &[u8]) -> Packing {
     }
 }
 
-pub(crate) fn read_up_to(source: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_up_to(mut source: &mut (impl Read + ?Sized), most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source.take(most as u64).read_to_end(&mut bytes)?;
+    (&mut source).take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn inspect(
     cancel: &CancellationToken,
 ) -> Result<Layout, ConnectorError> {
     let name = &entry.name;
-    let mut file = File::open(&entry.path).map_err(|cause| error::io(name, cause))?;
+    let mut file = entry.body.open().map_err(|cause| error::io(name, cause))?;
     let raw = read_up_to(&mut file, 8).map_err(|cause| error::io(name, cause))?;
     if raw.is_empty() {
         return Err(error::empty(name));
@@ -102,7 +102,7 @@ pub(crate) fn inspect(
     }
     let mut evidence = whole_characters(&head).to_vec();
     if packing == Packing::Plain {
-        append_far_samples(&mut file, head.len() as u64, &mut evidence)
+        append_far_samples(&mut *file, head.len() as u64, &mut evidence)
             .map_err(|cause| error::io(name, cause))?;
     }
     let (encoding, mark) = encoding_of(&head, &evidence, options);
@@ -143,9 +143,9 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
     kinds.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, kind)| *kind)
 }
 
-fn append_far_samples(file: &mut File, head: u64, evidence: &mut Vec<u8>) -> io::Result<()> {
+fn append_far_samples(file: &mut dyn Content, head: u64, evidence: &mut Vec<u8>) -> io::Result<()> {
     const FAR: u64 = 1 << 16;
-    let size = file.metadata()?.len();
+    let size = file.seek(SeekFrom::End(0))?;
     for at in [size / 4, size / 2, size / 4 * 3, size.saturating_sub(FAR)] {
         if at > head {
             file.seek(SeekFrom::Start(at))?;
@@ -249,8 +249,8 @@ pub(crate) fn unpack(
     options: &TableOptions,
     cancel: &CancellationToken,
 ) -> Result<Box<dyn Read + Send>, ConnectorError> {
-    let file = File::open(&entry.path).map_err(|cause| error::io(&entry.name, cause))?;
-    let packed = file.metadata().map_err(|cause| error::io(&entry.name, cause))?.len();
+    let file = entry.body.open().map_err(|cause| error::io(&entry.name, cause))?;
+    let (packed, _) = entry.body.stamp().map_err(|cause| error::io(&entry.name, cause))?;
     let guard = |inner: Box<dyn Read + Send>, limited: bool| -> Box<dyn Read + Send> {
         Box::new(Guarded {
             inner,
@@ -323,7 +323,7 @@ pub(crate) fn open_text(
 ) -> Result<Box<dyn Read + Send>, ConnectorError> {
     let failed = |cause| error::io(&entry.name, cause);
     if layout.seekable() {
-        let mut file = File::open(&entry.path).map_err(failed)?;
+        let mut file = entry.body.open().map_err(failed)?;
         file.seek(SeekFrom::Start(layout.mark + offset)).map_err(failed)?;
         return Ok(Box::new(Guarded {
             inner: Box::new(file),

@@ -43,7 +43,8 @@ pub(crate) fn blocks(
         head.extend(read_up_to(&mut stream, MAX_ROW_BYTES).map_err(failed)?);
     }
     if layout.seekable() {
-        let size = std::fs::metadata(&entry.path).map_err(failed)?.len().saturating_sub(layout.mark);
+        let (size, _) = entry.body.stamp().map_err(failed)?;
+        let size = size.saturating_sub(layout.mark);
         // No row is sampled twice: keys are guessed from values that don't repeat.
         let mut taken = head.len() as u64;
         let mut later = Vec::new();

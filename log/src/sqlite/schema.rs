@@ -74,7 +74,7 @@ pub(super) fn open_writer(
              PRAGMA synchronous = FULL;
              PRAGMA wal_autocheckpoint = 8192;
              PRAGMA journal_size_limit = 134217728;
-             PRAGMA cache_size = -4096;
+             PRAGMA cache_size = -8192;
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(damaged)?;

@@ -71,7 +71,7 @@ fn gz_and_zst_by_their_bytes_not_their_names() {
     }
 }
 
-fn parquet_file(rows: i64) -> Vec<u8> {
+pub(super) fn parquet_file(rows: i64) -> Vec<u8> {
     let ids = Int64Array::from_iter_values(0..rows);
     let names: StringArray = (0..rows).map(|row| Some(format!("{row:03}"))).collect();
     let amounts: Float64Array =
@@ -140,7 +140,7 @@ fn parquet_is_text_in_its_plain_form() {
 }
 
 /// A workbook from the XML of its sheets.
-fn workbook(sheets: &[(&str, &str, &str)]) -> Vec<u8> {
+pub(super) fn workbook(sheets: &[(&str, &str, &str)]) -> Vec<u8> {
     let mut parts: Vec<(String, String)> = Vec::new();
     let (mut list, mut relations, mut types) = (String::new(), String::new(), String::new());
     for (at, (name, state, rows)) in sheets.iter().enumerate() {

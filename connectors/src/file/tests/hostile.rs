@@ -106,7 +106,8 @@ fn path_traversal() {
     std::os::unix::fs::symlink(&secret, &link).unwrap();
     let resolve = |path: &str| {
         let config = crate::file::FileConfig::parse(&json!({ "path": path })).unwrap();
-        crate::file::scope::resolve(&config, &inside).map_err(|cause| cause.code())
+        let found = crate::file::scope::resolve(&config, &inside);
+        found.map(|streams| streams.len()).map_err(|cause| cause.code())
     };
     for path in [
         "../secret.csv",
@@ -121,8 +122,8 @@ fn path_traversal() {
         assert_eq!(resolve(path), Err("AOS-0203"), "{path}");
     }
     assert_eq!(resolve("missing.csv"), Err("AOS-0204"));
-    assert_eq!(resolve("*.csv").unwrap().len(), 1, "the link out of the root is left out");
-    assert_eq!(resolve(&folder.path().join("in").display().to_string()).unwrap().len(), 1);
+    assert_eq!(resolve("*.csv").unwrap(), 1, "the link out of the root is left out");
+    assert_eq!(resolve(&folder.path().join("in").display().to_string()).unwrap(), 1);
     assert!(resolve("a.csv").is_ok());
     let none = crate::file::scope::resolve(
         &crate::file::FileConfig::parse(&json!({"path": "a.csv"})).unwrap(),

@@ -1,5 +1,6 @@
 //! What users of other tools reported, each a test: files are made here, read through the port.
 
+mod bucket;
 mod editions;
 mod formats;
 mod hostile;
@@ -47,12 +48,6 @@ impl Folder {
         folder
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
-        let path = self.0.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -60,10 +55,25 @@ impl Folder {
     fn scope(&self) -> FileScope {
         FileScope { roots: vec![self.0.path().to_owned()], uploads: None }
     }
+}
+
+impl Files for Folder {
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
 
     fn connect(&self, config: Value) -> Result<FileConnector, ConnectorError> {
         FileConnector::new(&config, self.scope())
     }
+}
+
+/// Files somewhere, and how they are read.
+trait Files {
+    fn write(&self, name: &str, content: &[u8]);
+
+    fn connect(&self, config: Value) -> Result<FileConnector, ConnectorError>;
 
     fn discover(&self, config: Value) -> Result<Vec<DiscoveredStream>, ConnectorError> {
         let connector = self.connect(config)?;
