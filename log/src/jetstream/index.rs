@@ -34,8 +34,9 @@ const TABLES: &str = "
         hash BLOB NOT NULL,
         running_hash BLOB NOT NULL,
         length INTEGER NOT NULL);
-    CREATE INDEX IF NOT EXISTS commits_by_aggregate
-        ON commits (tenant, aggregate_type, aggregate_id, first_version);
+    DROP INDEX IF EXISTS commits_by_aggregate;
+    CREATE INDEX IF NOT EXISTS commits_of_aggregate
+        ON commits (aggregate_id, tenant, aggregate_type, first_version);
     CREATE TABLE IF NOT EXISTS receipts (
         id INTEGER PRIMARY KEY,
         segment TEXT NOT NULL,

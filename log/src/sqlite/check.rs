@@ -180,8 +180,8 @@ impl RowSum {
 fn index_sum(connection: &Connection) -> Result<RowSum, LogError> {
     let mut statement = connection.prepare(
         "SELECT tenant, aggregate_type, aggregate_id, first_version, sequence
-         FROM commits INDEXED BY commits_by_aggregate
-         ORDER BY tenant, aggregate_type, aggregate_id, first_version",
+         FROM commits INDEXED BY commits_of_aggregate
+         ORDER BY aggregate_id, tenant, aggregate_type, first_version",
     )?;
     let mut rows = statement.query([])?;
     let mut sum = RowSum::default();

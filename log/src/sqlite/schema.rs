@@ -9,6 +9,9 @@ use std::{path::Path, time::Duration};
 const FORMAT: &str = "1";
 
 /// `commits.bytes` comes last, so that a scan that filters never touches a large commit's pages.
+/// The indexes begin with the aggregate's id, which begins with its time: what is written together
+/// touches the same few pages, however long the log is and however many tenants share it. An index that
+/// began with the tenant, as it did once, is replaced when the file is opened.
 /// `archived` holds, for each commit that was moved to a segment, everything but its bytes.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -23,8 +26,9 @@ const TABLES: &str = "
         hash BLOB NOT NULL,
         running_hash BLOB NOT NULL,
         bytes BLOB NOT NULL);
-    CREATE UNIQUE INDEX IF NOT EXISTS commits_by_aggregate
-        ON commits (tenant, aggregate_type, aggregate_id, first_version);
+    DROP INDEX IF EXISTS commits_by_aggregate;
+    CREATE UNIQUE INDEX IF NOT EXISTS commits_of_aggregate
+        ON commits (aggregate_id, tenant, aggregate_type, first_version);
     CREATE TABLE IF NOT EXISTS receipts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         first_sequence INTEGER NOT NULL,
@@ -49,8 +53,9 @@ const TABLES: &str = "
         receipt INTEGER NOT NULL,
         offset INTEGER NOT NULL,
         length INTEGER NOT NULL);
-    CREATE UNIQUE INDEX IF NOT EXISTS archived_by_aggregate
-        ON archived (tenant, aggregate_type, aggregate_id, first_version);
+    DROP INDEX IF EXISTS archived_by_aggregate;
+    CREATE UNIQUE INDEX IF NOT EXISTS archived_of_aggregate
+        ON archived (aggregate_id, tenant, aggregate_type, first_version);
 ";
 
 /// The one connection that writes; makes the log if there is none.
