@@ -3,7 +3,8 @@
 use super::{
     Run, SyncError,
     batch::{Column, encode, text_columns},
-    schema::{Arriving, record, settle},
+    judge::{Arriving, key_of, profile_of},
+    schema::{record, settle},
 };
 use crate::execute::FeedHandle;
 use arrow::array::RecordBatch;
@@ -20,7 +21,7 @@ use autonomos_domain::{
     drift::{
         DriftFinding, DriftKind, DriftSide, Severity,
         guard::TypeGuard,
-        profile::{StreamProfile, StreamProfiler, find_key},
+        profile::{StreamProfile, StreamProfiler},
     },
     ids::{DriftId, FeedId, SnapshotId},
     mapping::Evidence,
@@ -158,7 +159,7 @@ impl Reader<'_> {
         preview: RecordBatch,
     ) -> Result<(), SyncError> {
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
-        shape.primary_key = key_of(self.selection, &known, &shape, &preview);
+        shape.primary_key = key_of(self.selection.primary_key.as_ref(), &known, &shape, &preview);
         let completed = self.handle.state.as_ref().and_then(|state| state.completed_rows);
         self.known_rows = completed.or(known.profile.as_ref().map(|profile| profile.rows)).unwrap_or(0);
         self.snapshot = snapshot;
@@ -167,11 +168,7 @@ impl Reader<'_> {
         self.schema_version = if resumed && known.current > 0 {
             known.current
         } else {
-            let mut profiler = StreamProfiler::new(names.clone(), &shape.primary_key);
-            let columns = text_columns(&preview, &names);
-            let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
-            profiler.push_batch(&columns.iter().collect::<Vec<_>>());
-            let profile = profiler.finish();
+            let profile = profile_of(&shape, std::slice::from_ref(&preview));
             let complete = self.total_rows.is_some_and(|rows| rows <= preview.num_rows() as u64);
             settle(
                 self.run,
@@ -422,36 +419,6 @@ impl Reader<'_> {
             .await?;
         Ok(())
     }
-}
-
-/// The key: chosen by a person, else as it was while its columns are there, else the column that
-/// holds the known keys under another name, else as discovered.
-fn key_of(
-    selection: &StreamSelection,
-    known: &StreamSchema,
-    shape: &StreamShape,
-    preview: &RecordBatch,
-) -> Vec<String> {
-    let present = |key: &Vec<String>| key.iter().all(|name| shape.field(name).is_some());
-    if let Some(chosen) = selection.primary_key.as_ref().filter(|key| present(key)) {
-        return chosen.clone();
-    }
-    let before = known.shape().map(|shape| &shape.primary_key).filter(|key| !key.is_empty());
-    if let Some(before) = before.filter(|key| present(key)) {
-        return before.clone();
-    }
-    if before.is_some()
-        && let Some(profile) = &known.profile
-    {
-        let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
-        let columns = text_columns(preview, &names);
-        let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
-        let renamed = find_key(&profile.sample, &names, &columns.iter().collect::<Vec<_>>());
-        if let Some(renamed) = renamed {
-            return vec![renamed];
-        }
-    }
-    shape.primary_key.clone()
 }
 
 fn rejected_record(row: RejectedRow) -> RejectedRecord {
