@@ -60,7 +60,9 @@ fn pairs<'a>(before: &'a StreamShape, after: &'a StreamShape) -> BTreeMap<&'a st
         })
         .filter(|(alike, ..)| *alike >= ALIKE)
         .collect();
-    all.sort_by(|left, right| right.0.total_cmp(&left.0).then_with(|| (left.1, left.2).cmp(&(right.1, right.2))));
+    all.sort_by(|left, right| {
+        right.0.total_cmp(&left.0).then_with(|| (left.1, left.2).cmp(&(right.1, right.2)))
+    });
     let mut pairs: BTreeMap<&str, &str> = BTreeMap::new();
     for (_, old, new) in all {
         if !pairs.contains_key(old) && !pairs.values().any(|taken| *taken == new) {

@@ -29,6 +29,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+/// Syncs that are run twice, to see that they come out the same.
+const REPLAYED: u64 = 20;
+
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -89,9 +92,11 @@ impl BenchError {
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     let tables = options.data.as_deref().map(published::load).transpose()?.unwrap_or_default();
     let bases = Bases::new(tables);
-    let outcomes = outcomes(options, &bases)?;
-    let digest = digest(&outcomes);
-    let summary = Summary::of(&outcomes);
+    let outcomes = run_syncs(options, &bases, options.syncs)?;
+    let digest = digest_of(&outcomes);
+    let again = run_syncs(options, &bases, options.syncs.min(REPLAYED))?;
+    let replayed = digest_of(&again) == digest_of(&outcomes[..again.len()]);
+    let summary = Summary::of(&outcomes, replayed);
     let mut lines = score::lines(options.seed, &summary, &outcomes, &digest);
     if let Some(folder) = options.data.as_deref() {
         lines.extend(slices(folder)?);
@@ -113,14 +118,14 @@ fn slices(folder: &Path) -> Result<Vec<Value>, BenchError> {
 }
 
 /// All outcomes in the order of their numbers, whichever thread made them.
-fn outcomes(options: &Options, bases: &Bases) -> Result<Vec<Outcome>, BenchError> {
+fn run_syncs(options: &Options, bases: &Bases, syncs: u64) -> Result<Vec<Outcome>, BenchError> {
     let next = AtomicU64::new(0);
     let work = || -> Result<Vec<Outcome>, BenchError> {
         let bench = Bench::open()?;
         let mut made = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= options.syncs {
+            if number >= syncs {
                 return Ok(made);
             }
             let scenario = scenario::scenario(bases, options.seed, number);
@@ -140,7 +145,7 @@ fn outcomes(options: &Options, bases: &Bases) -> Result<Vec<Outcome>, BenchError
 }
 
 /// The hash of everything but time.
-fn digest(outcomes: &[Outcome]) -> String {
+fn digest_of(outcomes: &[Outcome]) -> String {
     let mut hasher = blake3::Hasher::new();
     for one in outcomes {
         let text = format!(

@@ -39,6 +39,9 @@ pub(crate) struct Work<'a> {
     /// Old columns that nothing has happened to.
     pub(crate) free: Vec<String>,
     pub(crate) severity: u8,
+    /// The editions have next to no records in common. What leaves every column's values as a whole as
+    /// they were cannot be seen by anyone then, and is not drawn.
+    pub(crate) apart: bool,
     pub(crate) random: &'a mut Random,
 }
 
@@ -81,6 +84,14 @@ const MUTATIONS: [Mutation; 30] = [
 /// Makes one change; none where the table has nothing it fits.
 pub(crate) fn mutate(work: &mut Work<'_>) -> Option<Operation> {
     let (label, apply) = *work.random.pick(&MUTATIONS);
+    let unseen = match label {
+        "time_zone" | "key_changed" | "volume" | "null_rate" | "swap" => true,
+        "meaning" => work.severity > 1,
+        _ => false,
+    };
+    if work.apart && unseen {
+        return None;
+    }
     let mut operation = apply(work)?;
     operation.label = label;
     work.free.retain(|name| !operation.fields.contains(name));

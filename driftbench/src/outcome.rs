@@ -31,9 +31,9 @@ pub(crate) struct Written {
 #[derive(Debug, Clone)]
 pub(crate) struct OperationOutcome {
     pub(crate) operation: Operation,
-    /// Something was found of its columns, of a kind that says so.
+    /// Something was found of its columns.
     pub(crate) noticed: bool,
-    /// The very kind was.
+    /// Its kind was, or one that says the same.
     pub(crate) named: bool,
     /// The mapping reads its columns.
     pub(crate) mapped: bool,
@@ -58,6 +58,8 @@ pub(crate) struct Outcome {
     pub(crate) number: u64,
     pub(crate) base: String,
     pub(crate) control: bool,
+    /// Next to no record was known before.
+    pub(crate) apart: bool,
     pub(crate) operations: Vec<OperationOutcome>,
     /// Kinds found, and whether an operation explains each.
     pub(crate) findings: Vec<(DriftKind, bool)>,
@@ -95,7 +97,15 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
         let one = compare(&expected[field], &got[field], &keys_right, held);
         if one.wrong > 0 {
             wrong_fields += 1;
-            notes.push(note(scenario, &decided, field, &line.source, &expected[field], &got[field], one.wrong));
+            notes.push(note(
+                scenario,
+                &decided,
+                field,
+                &line.source,
+                &expected[field],
+                &got[field],
+                one.wrong,
+            ));
         }
         let touched = line.sources().any(|source| concerned.contains(source));
         if held && !touched && !decided.binding.hold_rows {
@@ -105,7 +115,7 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
         cells.add(one);
     }
     let lasting = last_good(scenario, &view_before);
-    let operations = scenario
+    let operations: Vec<OperationOutcome> = scenario
         .operations
         .iter()
         .map(|operation| {
@@ -115,7 +125,9 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
     let findings: Vec<(DriftKind, bool)> = decided
         .findings
         .iter()
-        .map(|finding| (finding.kind, scenario.operations.iter().any(|operation| explains(operation, finding))))
+        .map(|finding| {
+            (finding.kind, scenario.operations.iter().any(|operation| explains(operation, finding)))
+        })
         .collect();
     for (finding, (_, explained)) in decided.findings.iter().zip(&findings) {
         if !explained {
@@ -123,9 +135,21 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
             notes.push(format!("false: {:?} of {:?}: {detail}", finding.kind, finding.field));
         }
     }
+    for one in operations.iter().filter(|one| !one.noticed) {
+        let operation = &one.operation;
+        notes.push(format!(
+            "missed: {}{} {:?}>{:?} of {} and {} rows",
+            operation.label,
+            operation.severity,
+            operation.fields,
+            operation.news,
+            scenario.before.rows(),
+            scenario.after.rows()
+        ));
+    }
     let mut changes = Vec::new();
     for proposal in &decided.proposals {
-        judge_proposal(bench, scenario, proposal, &expected, &after, &mut changes)?;
+        judge_proposal(bench, scenario, proposal, &expected, &after, &mut changes, &mut notes)?;
     }
     let mut baselines = BTreeMap::new();
     for baseline in [Baseline::ExactNames, Baseline::JaroWinkler] {
@@ -142,6 +166,7 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
         number,
         base: scenario.before.base.clone(),
         control: scenario.control(),
+        apart: scenario.apart,
         operations,
         findings,
         cells,
@@ -240,9 +265,7 @@ fn explains(operation: &Operation, finding: &DriftFinding) -> bool {
     if operation.fields.is_empty() && operation.news.is_empty() {
         return finding.field.is_none() && finding.kind == operation.kind;
     }
-    let concerns = |name: &str| {
-        operation.fields.iter().chain(&operation.news).any(|field| field == name)
-    };
+    let concerns = |name: &str| operation.fields.iter().chain(&operation.news).any(|field| field == name);
     let sides = [&finding.before, &finding.after];
     finding.field.as_deref().is_some_and(concerns)
         || sides.into_iter().flatten().flat_map(|side| &side.fields).any(|field| concerns(&field.name))
@@ -271,7 +294,8 @@ fn operation_outcome(
     } else {
         lines.iter().map(|line| line.target.as_str()).collect()
     };
-    let held = |target: &str| decided.binding.hold_rows || decided.binding.held.iter().any(|name| name == target);
+    let held =
+        |target: &str| decided.binding.hold_rows || decided.binding.held.iter().any(|name| name == target);
     let clean = |target: &str| {
         let one = compare(&expected[target], &got[target], keys_right, held(target));
         one.wrong == 0 && one.quarantined * 20 <= one.written + one.quarantined && one.held == 0
@@ -300,10 +324,10 @@ fn operation_outcome(
     };
     OperationOutcome {
         operation: operation.clone(),
-        noticed: about
+        noticed: !about.is_empty(),
+        named: about
             .iter()
             .any(|finding| finding.kind == operation.kind || operation.also.contains(&finding.kind)),
-        named: about.iter().any(|finding| finding.kind == operation.kind),
         mapped: of_key || !lines.is_empty(),
         repaired,
         rows: rows as u64,
@@ -319,10 +343,22 @@ fn judge_proposal(
     expected: &Cells,
     after: &Edition,
     changes: &mut Vec<Judged>,
+    notes: &mut Vec<String>,
 ) -> Result<(), BenchError> {
     let got = bench.project(scenario, &proposal.proposed, after)?;
     for change in &proposal.changes {
         let right = change_is_right(scenario, change, &proposal.proposed, expected, &got);
+        if !right && proposal.status == RepairStatus::AutoApplied {
+            notes.push(format!(
+                "wrong repair of `{}`: {:?} {:?} p={:.4} {:?} after {:?}",
+                change.old_source,
+                change.new_sources,
+                change.adapt,
+                change.probability,
+                change.overlap,
+                scenario.operations.iter().map(|one| (one.label, &one.fields, &one.news)).collect::<Vec<_>>()
+            ));
+        }
         changes.push(Judged { probability: change.probability, right, status: proposal.status });
     }
     Ok(())

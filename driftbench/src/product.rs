@@ -64,8 +64,8 @@ impl Bench {
         table.write(&path).map_err(BenchError::Files)?;
         let (shape, batches) = read_table(&path, &TableOptions::default(), None)?;
         let first = batches.first().ok_or(BenchError::Empty)?;
-        let records =
-            concat_batches(&first.schema(), &batches).map_err(|error| BenchError::Arrow(error.to_string()))?;
+        let records = concat_batches(&first.schema(), &batches)
+            .map_err(|error| BenchError::Arrow(error.to_string()))?;
         Ok(Edition { shape, records })
     }
 

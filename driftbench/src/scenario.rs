@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) operations: Vec<Operation>,
     pub(crate) entity: Entity,
     pub(crate) content: MappingContent,
+    /// The editions have next to no records in common.
+    pub(crate) apart: bool,
     /// Whether the profile covers a complete read.
     pub(crate) complete: bool,
 }
@@ -40,7 +42,7 @@ pub(crate) fn scenario(bases: &Bases, seed: u64, number: u64) -> Scenario {
     let pool = bases.pool(size * 2 + 40, &mut random);
     let severity = random.between(1, 3) as u8;
     let control = random.chance(CONTROLS);
-    let (before, mut truth) = editions(&pool, size, severity, &mut random);
+    let (before, mut truth, apart) = editions(&pool, size, severity, &mut random);
     truth.edit(if severity == 3 { 0.02 } else { 0.008 }, &mut random);
     let (entity, content) = mapping(&before, &mut random);
     let mut after = truth.clone();
@@ -49,7 +51,8 @@ pub(crate) fn scenario(bases: &Bases, seed: u64, number: u64) -> Scenario {
         let wanted = [1, 1, 1, 2, 2, 5][random.below(6)];
         let free = before.columns.iter().map(|column| column.name.clone()).filter(|name| *name != before.key);
         let free = free.collect();
-        let mut work = Work { after, truth, free, severity, random: &mut random };
+        let mut work = Work { after, truth, free, severity, apart, random: &mut random };
+        // What fits the table is drawn again and again; a table may have fewer places than wanted.
         for _ in 0..wanted * 12 {
             if operations.len() < wanted {
                 operations.extend(mutate(&mut work));
@@ -61,25 +64,27 @@ pub(crate) fn scenario(bases: &Bases, seed: u64, number: u64) -> Scenario {
     if random.chance(0.5) {
         random.shuffle(&mut after.columns);
     }
-    let complete = random.chance(0.85)
-        || operations.iter().any(|operation| matches!(operation.label, "volume" | "null_rate" | "key_changed"));
-    Scenario { before, after, truth, operations, entity, content, complete }
+    let complete = (!apart && random.chance(0.85))
+        || operations
+            .iter()
+            .any(|operation| matches!(operation.label, "volume" | "null_rate" | "key_changed"));
+    Scenario { before, after, truth, operations, entity, content, apart, complete }
 }
 
 /// The known edition and the next one: most records stay, a few go, some come. At severity 3 one in
-/// six has few or no records in common (an incremental read).
-fn editions(pool: &Table, size: usize, severity: u8, random: &mut Random) -> (Table, Table) {
+/// ten has few or no records in common (an incremental read).
+fn editions(pool: &Table, size: usize, severity: u8, random: &mut Random) -> (Table, Table, bool) {
     let mut rows: Vec<usize> = (0..pool.rows()).collect();
     random.shuffle(&mut rows);
     let size = size.min(rows.len() * 3 / 5);
     let before: Vec<usize> = rows[..size].to_vec();
-    let apart = severity == 3 && random.chance(1.0 / 6.0);
+    let apart = severity == 3 && random.chance(0.1);
     let kept = if apart { random.below(10) } else { size - random.below(size / 10 + 1) };
     let fresh = if apart { size } else { random.below(size / 4 + 1) };
     let mut after: Vec<usize> = before[..kept].to_vec();
     after.extend(rows[size..].iter().take(fresh));
     random.shuffle(&mut after);
-    (pool.select(&before), pool.select(&after))
+    (pool.select(&before), pool.select(&after), apart)
 }
 
 /// A mapping of most columns, each to a field that takes its values as they are written.

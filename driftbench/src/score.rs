@@ -1,6 +1,6 @@
 //! Many outcomes as figures: one JSON object a measurement.
 
-use crate::outcome::{Outcome, Written};
+use crate::outcome::{OperationOutcome, Outcome, Written};
 use autonomos_domain::{aggregates::mapping::RepairStatus, drift::DriftKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,7 +10,15 @@ const COSTS: [f64; 3] = [100.0, 10.0, 1.0];
 const BINS: usize = 15;
 /// Operations whose rows must come out right.
 const ROWS_OF: [&str; 9] = [
-    "rename", "type_widened", "type_changed", "nest", "flatten", "enum_renamed", "enum_recoded", "unit", "array",
+    "rename",
+    "type_widened",
+    "type_changed",
+    "nest",
+    "flatten",
+    "enum_renamed",
+    "enum_recoded",
+    "unit",
+    "array",
 ];
 
 /// What must hold, and whether it did.
@@ -31,21 +39,29 @@ pub struct Summary {
     /// Rows of the operations of [`ROWS_OF`], and the right ones.
     pub rows: u64,
     pub rows_right: u64,
+    /// The same, of syncs that have known records in common with what arrives.
+    pub rows_known: u64,
+    pub rows_known_right: u64,
+    /// The first syncs, run once more, gave the same bytes.
+    pub replayed: bool,
 }
 
 impl Summary {
     /// The safety limits, which hold for every seed.
     pub fn is_safe(&self) -> bool {
-        self.cells_wrong == 0 && self.false_alarms == 0 && self.structural_missed == 0
+        self.cells_wrong == 0 && self.false_alarms == 0 && self.structural_missed == 0 && self.replayed
     }
 
-    pub(crate) fn of(outcomes: &[Outcome]) -> Self {
+    pub(crate) fn of(outcomes: &[Outcome], replayed: bool) -> Self {
         let operations = || outcomes.iter().flat_map(|one| &one.operations);
         let structural = || operations().filter(|one| one.operation.structural);
-        let repairable =
-            || operations().filter(|one| one.operation.recoverable && one.mapped);
-        let of_rows =
-            || operations().filter(|one| one.mapped && ROWS_OF.contains(&one.operation.label) && one.operation.recoverable);
+        let repairable = || operations().filter(|one| one.operation.recoverable && one.mapped);
+        let in_rows = |one: &&OperationOutcome| {
+            one.mapped && one.operation.recoverable && ROWS_OF.contains(&one.operation.label)
+        };
+        let of_rows = || operations().filter(in_rows);
+        let of_known =
+            || outcomes.iter().filter(|one| !one.apart).flat_map(|one| &one.operations).filter(in_rows);
         let count = |number: usize| number as u64;
         Self {
             syncs: count(outcomes.len()),
@@ -53,13 +69,18 @@ impl Summary {
             controls: count(outcomes.iter().filter(|one| one.control).count()),
             cells_written: outcomes.iter().map(|one| one.cells.written).sum(),
             cells_wrong: outcomes.iter().map(|one| one.cells.wrong).sum(),
-            false_alarms: count(outcomes.iter().filter(|one| one.control && !one.findings.is_empty()).count()),
+            false_alarms: count(
+                outcomes.iter().filter(|one| one.control && !one.findings.is_empty()).count(),
+            ),
             structural: count(structural().count()),
             structural_missed: count(structural().filter(|one| !one.noticed).count()),
             repairable: count(repairable().count()),
             repaired: count(repairable().filter(|one| one.repaired).count()),
             rows: of_rows().map(|one| one.rows).sum(),
             rows_right: of_rows().map(|one| one.rows_right).sum(),
+            rows_known: of_known().map(|one| one.rows).sum(),
+            rows_known_right: of_known().map(|one| one.rows_right).sum(),
+            replayed,
         }
     }
 }
@@ -95,7 +116,9 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
     }));
     lines.push(json!({
         "measurement": "rows_right", "of": ROWS_OF, "rows": summary.rows, "share": ratio(summary.rows_right, summary.rows),
+        "share_where_records_are_known": ratio(summary.rows_known_right, summary.rows_known),
     }));
+    lines.push(json!({ "measurement": "replay", "same": summary.replayed }));
     lines.push(exactness(outcomes));
     lines.push(json!({
         "measurement": "false_alarms", "unchanged_syncs": summary.controls, "alarms": summary.false_alarms,
@@ -107,7 +130,10 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
     lines.push(calibration(outcomes));
     lines.push(latency(outcomes));
     for name in ["exact_names", "jaro_winkler"] {
-        let all = outcomes.iter().filter_map(|one| one.baselines.get(name)).fold(Written::default(), |sum, one| sum.plus(*one));
+        let all = outcomes
+            .iter()
+            .filter_map(|one| one.baselines.get(name))
+            .fold(Written::default(), |sum, one| sum.plus(*one));
         lines.push(json!({
             "measurement": "baseline", "name": name, "written": all.written, "silently_wrong": all.wrong,
             "share": ratio(all.wrong, all.written), "quarantined": all.quarantined,
@@ -197,18 +223,20 @@ fn exactness(outcomes: &[Outcome]) -> Value {
 
 fn cost(outcomes: &[Outcome]) -> Value {
     let wrong: u64 = outcomes.iter().map(|one| one.wrong_fields).sum();
-    let missed = outcomes
-        .iter()
-        .flat_map(|one| &one.operations)
-        .filter(|one| one.mapped && !one.noticed)
-        .count() as u64;
+    let missed =
+        outcomes.iter().flat_map(|one| &one.operations).filter(|one| one.mapped && !one.noticed).count()
+            as u64;
     let asked = outcomes
         .iter()
         .flat_map(|one| &one.changes)
         .filter(|change| change.status == RepairStatus::PendingReview && change.right)
         .count() as u64;
     let needless = asked + outcomes.iter().map(|one| one.needless_holds).sum::<u64>();
-    let total = [wrong, missed, needless].iter().zip(COSTS).map(|(count, weight)| *count as f64 * weight).sum::<f64>();
+    let total = [wrong, missed, needless]
+        .iter()
+        .zip(COSTS)
+        .map(|(count, weight)| *count as f64 * weight)
+        .sum::<f64>();
     json!({
         "measurement": "cost", "wrong_automatic": wrong, "missed": missed, "needless_questions": needless,
         "total": total, "per_sync": rounded(total / outcomes.len().max(1) as f64),
@@ -236,6 +264,7 @@ fn calibration(outcomes: &[Outcome]) -> Value {
 fn latency(outcomes: &[Outcome]) -> Value {
     let mut micros: Vec<u64> = outcomes.iter().map(|one| one.micros).collect();
     micros.sort_unstable();
-    let at = |share: f64| micros.get(((micros.len() as f64 - 1.0) * share).round().max(0.0) as usize).copied();
+    let at =
+        |share: f64| micros.get(((micros.len() as f64 - 1.0) * share).round().max(0.0) as usize).copied();
     json!({ "measurement": "latency_us", "p50": at(0.5), "p99": at(0.99) })
 }

@@ -174,7 +174,8 @@ pub(crate) fn stripe(folder: &Path) -> Result<Vec<Value>, BenchError> {
     for pair in releases.windows(2) {
         let [(_, old), (_, new)] = pair else { continue };
         for (resource, before) in old {
-            let (Some(before), Some(after)) = (before.as_object(), new.get(resource).and_then(Value::as_object))
+            let (Some(before), Some(after)) =
+                (before.as_object(), new.get(resource).and_then(Value::as_object))
             else {
                 continue;
             };
@@ -228,7 +229,8 @@ fn payload(members: &Map<String, Value>) -> StreamShape {
 
 /// Members that are on one side alone, or of another type; a null has none.
 fn changes(before: &StreamShape, after: &StreamShape) -> BTreeSet<String> {
-    let names: BTreeSet<&String> = before.fields.iter().chain(&after.fields).map(|field| &field.name).collect();
+    let names: BTreeSet<&String> =
+        before.fields.iter().chain(&after.fields).map(|field| &field.name).collect();
     names
         .into_iter()
         .filter(|name| match (before.field(name), after.field(name)) {

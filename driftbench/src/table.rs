@@ -210,7 +210,10 @@ impl Table {
             text = line(self.columns.iter().map(|column| quoted(&column.name)).collect());
             text.push('\n');
             for row in 0..self.rows() {
-                let cells = self.columns.iter().map(|column| column.cells[row].as_deref().map_or(String::new(), quoted));
+                let cells = self
+                    .columns
+                    .iter()
+                    .map(|column| column.cells[row].as_deref().map_or(String::new(), quoted));
                 text.push_str(&line(cells.collect()));
                 text.push('\n');
             }

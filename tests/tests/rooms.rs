@@ -21,7 +21,11 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         &["domain", "objects", "log", "connectors", "commands", "projections", "driftbench"],
         &["rusqlite", "sqlx", "duckdb"],
     ),
-    ("tests", &["domain", "objects", "log", "connectors", "commands", "projections", "driftbench", "gateway"], &[]),
+    (
+        "tests",
+        &["domain", "objects", "log", "connectors", "commands", "projections", "driftbench", "gateway"],
+        &[],
+    ),
 ];
 
 fn direct() -> BTreeMap<String, BTreeSet<String>> {

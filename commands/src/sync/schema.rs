@@ -147,9 +147,7 @@ async fn follow(
     let rules = Rules { entity, policy: tenant.policy, mode: tenant.mode };
     let versions = (from_version, version);
     let command = judge::follow(FeedId(feed), &step, versions, content, findings, rules);
-    run.commands
-        .execute::<Mapping>(&run.context(&["follow", &selection.name, &step]), feed, command)
-        .await?;
+    run.commands.execute::<Mapping>(&run.context(&["follow", &selection.name, &step]), feed, command).await?;
     Ok(())
 }
 

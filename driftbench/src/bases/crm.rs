@@ -12,13 +12,52 @@ const FIRST: [&str; 24] = [
     "Anita", "Vint",
 ];
 const LAST: [&str; 24] = [
-    "Lovelace", "Hopper", "Turing", "Dijkstra", "Liskov", "Knuth", "Hamilton", "Lee", "Perlman", "Thompson",
-    "Ritchie", "Allen", "McCarthy", "Jones", "Lamport", "Goldwasser", "Wirth", "Shaw", "Lamarr", "Torvalds",
-    "Clarke", "van Rossum", "Borg", "Cerf",
+    "Lovelace",
+    "Hopper",
+    "Turing",
+    "Dijkstra",
+    "Liskov",
+    "Knuth",
+    "Hamilton",
+    "Lee",
+    "Perlman",
+    "Thompson",
+    "Ritchie",
+    "Allen",
+    "McCarthy",
+    "Jones",
+    "Lamport",
+    "Goldwasser",
+    "Wirth",
+    "Shaw",
+    "Lamarr",
+    "Torvalds",
+    "Clarke",
+    "van Rossum",
+    "Borg",
+    "Cerf",
 ];
 const CITIES: [&str; 20] = [
-    "Berlin", "Paris", "London", "Madrid", "Rome", "Vienna", "Oslo", "Lisbon", "Dublin", "Prague", "Warsaw",
-    "Athens", "Zurich", "Brussels", "New York", "San Jose", "Porto Alegre", "Lyon", "Graz", "Turku",
+    "Berlin",
+    "Paris",
+    "London",
+    "Madrid",
+    "Rome",
+    "Vienna",
+    "Oslo",
+    "Lisbon",
+    "Dublin",
+    "Prague",
+    "Warsaw",
+    "Athens",
+    "Zurich",
+    "Brussels",
+    "New York",
+    "San Jose",
+    "Porto Alegre",
+    "Lyon",
+    "Graz",
+    "Turku",
 ];
 const INDUSTRIES: [&str; 9] =
     ["Banking", "Energy", "Retail", "Media", "Health", "Education", "Logistics", "Software", "Mining"];
@@ -26,9 +65,26 @@ const STAGES: [&str; 6] = ["prospecting", "qualified", "proposal", "negotiation"
 const STATUSES: [&str; 4] = ["draft", "open", "paid", "void"];
 const PRIORITIES: [&str; 4] = ["low", "normal", "high", "urgent"];
 const WORDS: [&str; 20] = [
-    "renewal", "upgrade", "pilot", "rollout", "support", "licence", "migration", "audit", "training",
-    "hosting", "analytics", "storage", "security", "billing", "network", "mobile", "portal", "search",
-    "backup", "reporting",
+    "renewal",
+    "upgrade",
+    "pilot",
+    "rollout",
+    "support",
+    "licence",
+    "migration",
+    "audit",
+    "training",
+    "hosting",
+    "analytics",
+    "storage",
+    "security",
+    "billing",
+    "network",
+    "mobile",
+    "portal",
+    "search",
+    "backup",
+    "reporting",
 ];
 
 fn maybe(random: &mut Random, empty: f64, text: String) -> Cell {
@@ -96,7 +152,8 @@ fn account(random: &mut Random, number: usize) -> Row {
 
 fn contact(random: &mut Random, number: usize) -> Row {
     let (first, last) = (*random.pick(&FIRST), *random.pick(&LAST));
-    let email = format!("{}.{}{number}@mail.example", first.to_lowercase(), last.to_lowercase().replace(' ', ""));
+    let email =
+        format!("{}.{}{number}@mail.example", first.to_lowercase(), last.to_lowercase().replace(' ', ""));
     let title = (*random.pick(&["CEO", "CTO", "Buyer", "Engineer", "Assistant", "Director"])).to_owned();
     let mobile = format!("+33 6 {:08}", random.below(99_999_999));
     vec![
@@ -107,7 +164,8 @@ fn contact(random: &mut Random, number: usize) -> Row {
         ("job_title", maybe(random, 0.1, title)),
         ("mobile", maybe(random, 0.3, mobile)),
         ("birthday", {
-            let (day, month, year) = (random.between(1, 28), random.between(1, 12), random.between(1950, 2004));
+            let (day, month, year) =
+                (random.between(1, 28), random.between(1, 12), random.between(1950, 2004));
             Some(format!("{day:02}/{month:02}/{year}"))
         }),
         ("opted_in", Some(flag(random, 0.4))),
@@ -202,7 +260,8 @@ pub(super) fn pool(rows: usize, random: &mut Random) -> Table {
     for number in 0..rows {
         let row = make(random, number + 1);
         if columns.is_empty() {
-            columns.extend(row.iter().map(|(name, _)| Column { name: (*name).to_owned(), cells: Vec::new() }));
+            columns
+                .extend(row.iter().map(|(name, _)| Column { name: (*name).to_owned(), cells: Vec::new() }));
         }
         for (column, (_, cell)) in columns.iter_mut().zip(row) {
             column.cells.push(cell);

@@ -63,7 +63,8 @@ fn table(path: &Path, base: &str) -> Result<Option<Table>, BenchError> {
         .collect();
     for batch in &batches {
         for (place, column) in columns.iter_mut().enumerate() {
-            let Some(array) = batch.columns().get(place).and_then(|array| array.as_string_opt::<i32>()) else {
+            let Some(array) = batch.columns().get(place).and_then(|array| array.as_string_opt::<i32>())
+            else {
                 continue;
             };
             column.cells.extend((0..array.len()).map(|row| {

@@ -67,7 +67,9 @@ pub(super) fn renamed(name: &str, severity: u8, random: &mut Random) -> String {
                     .iter()
                     .map(|word| {
                         let kept = word.chars().enumerate();
-                        kept.filter(|(at, letter)| *at == 0 || !"aeiou".contains(*letter)).map(|(_, letter)| letter).collect()
+                        kept.filter(|(at, letter)| *at == 0 || !"aeiou".contains(*letter))
+                            .map(|(_, letter)| letter)
+                            .collect()
                     })
                     .collect();
                 changed.push("val".to_owned());

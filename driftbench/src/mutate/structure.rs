@@ -80,10 +80,13 @@ pub(super) fn swap(work: &mut Work<'_>) -> Option<Operation> {
         .filter(|name| {
             work.after.column(name).is_some_and(|column| {
                 let same = work.after.column(&first).is_some_and(|one| {
-                    let equal = one.cells.iter().zip(&column.cells).filter(|(left, right)| left == right).count();
+                    let equal =
+                        one.cells.iter().zip(&column.cells).filter(|(left, right)| left == right).count();
                     equal * 2 > one.cells.len()
                 });
-                !same && (work.severity == 1 || column.nature() == nature) && TELLING.contains(&column.nature())
+                !same
+                    && (work.severity == 1 || column.nature() == nature)
+                    && TELLING.contains(&column.nature())
             })
         })
         .cloned()
@@ -95,7 +98,15 @@ pub(super) fn swap(work: &mut Work<'_>) -> Option<Operation> {
     let (left, right) = (work.after.at(&first)?, work.after.at(&second)?);
     work.after.columns[left].name.clone_from(&second);
     work.after.columns[right].name.clone_from(&first);
-    Some(work.operation(Kind::FieldsSwapped, &[Kind::MeaningChanged, Kind::TypeChanged], &[&first, &second], &[]).of_values())
+    Some(
+        work.operation(
+            Kind::FieldsSwapped,
+            &[Kind::MeaningChanged, Kind::TypeChanged],
+            &[&first, &second],
+            &[],
+        )
+        .of_values(),
+    )
 }
 
 /// One column becomes two.
@@ -103,8 +114,10 @@ pub(super) fn split(work: &mut Work<'_>) -> Option<Operation> {
     let name = work.choose(&[Nature::Text, Nature::Time])?;
     let column = work.after.column(&name)?;
     let separator = [" ", "T", "-", "@", "."].into_iter().find(|separator| {
-        column.filled().all(|text| text.split(separator).filter(|part| !part.is_empty()).count() == 2
-            && text.matches(separator).count() == 1)
+        column.filled().all(|text| {
+            text.split(separator).filter(|part| !part.is_empty()).count() == 2
+                && text.matches(separator).count() == 1
+        })
     })?;
     // Letters are no separators a join could write back for sure, but a time's T is.
     let halves: Vec<(Cell, Cell)> = column
@@ -121,7 +134,12 @@ pub(super) fn split(work: &mut Work<'_>) -> Option<Operation> {
     let (lefts, rights) = halves.into_iter().unzip();
     work.after.columns.push(Column { name: left.clone(), cells: lefts });
     work.after.columns.push(Column { name: right.clone(), cells: rights });
-    Some(work.operation(Kind::FieldSplit, &[Kind::FieldRemoved, Kind::FieldAdded], &[&name], &[&left, &right]))
+    Some(work.operation(
+        Kind::FieldSplit,
+        &[Kind::FieldRemoved, Kind::FieldAdded],
+        &[&name],
+        &[&left, &right],
+    ))
 }
 
 /// Two columns become one.
@@ -141,7 +159,8 @@ pub(super) fn merge(work: &mut Work<'_>) -> Option<Operation> {
         work.after.column(name).is_some_and(|column| {
             // At severity 3 some values hold the separator themselves.
             let clear = column.filled().filter(|text| text.contains(separator)).count();
-            column.cells.iter().all(Option::is_some) && (clear == 0 || (work.severity == 3 && clear * 4 < column.cells.len()))
+            column.cells.iter().all(Option::is_some)
+                && (clear == 0 || (work.severity == 3 && clear * 4 < column.cells.len()))
         })
     };
     if !full(&first) || !full(&second) {
@@ -181,7 +200,9 @@ pub(super) fn nest(work: &mut Work<'_>) -> Option<Operation> {
         .map(|row| {
             let members: Map<String, Value> = columns
                 .iter()
-                .map(|column| (column.name.clone(), column.cells[row].clone().map_or(Value::Null, Value::from)))
+                .map(|column| {
+                    (column.name.clone(), column.cells[row].clone().map_or(Value::Null, Value::from))
+                })
                 .collect();
             let object = Value::Object(members);
             // Deeper at severity 3.
@@ -205,7 +226,8 @@ pub(super) fn flatten(work: &mut Work<'_>) -> Option<Operation> {
         .iter()
         .map(|cell| cell.as_deref().and_then(|text| serde_json::from_str(text).ok()))
         .collect();
-    let mut keys: Vec<String> = documents.iter().flatten().flat_map(|document| document.keys().cloned()).collect();
+    let mut keys: Vec<String> =
+        documents.iter().flatten().flat_map(|document| document.keys().cloned()).collect();
     keys.sort();
     keys.dedup();
     let mut news = Vec::new();
@@ -239,7 +261,8 @@ pub(super) fn array(work: &mut Work<'_>) -> Option<Operation> {
         });
         // An array of one text cannot be known to have been one; a value is all there is.
         return Some(
-            work.operation(Kind::TypeChanged, &[Kind::FormatChanged, Kind::TypeWidened], &[&name], &[]).lost(),
+            work.operation(Kind::TypeChanged, &[Kind::FormatChanged, Kind::TypeWidened], &[&name], &[])
+                .lost(),
         );
     }
     column.map(|text| {
@@ -283,7 +306,7 @@ pub(super) fn decoy(work: &mut Work<'_>) -> Option<Operation> {
 
 pub(super) fn key_renamed(work: &mut Work<'_>) -> Option<Operation> {
     let key = work.after.key.clone();
-    if work.after.column(&key).is_none() || work.truth.key != key {
+    if work.truth.key != key || work.after.column(&key)? != work.truth.column(&key)? {
         return None;
     }
     let new = names::renamed(&key, work.severity, work.random);

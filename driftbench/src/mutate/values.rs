@@ -31,11 +31,7 @@ pub(super) fn type_narrowed(work: &mut Work<'_>) -> Option<Operation> {
         return None;
     }
     column.map(|text| {
-        if time {
-            text[..10].to_owned()
-        } else {
-            format!("{:.0}", text.parse::<f64>().unwrap_or_default())
-        }
+        if time { text[..10].to_owned() } else { format!("{:.0}", text.parse::<f64>().unwrap_or_default()) }
     });
     Some(work.operation(Kind::TypeNarrowed, &TYPES, &[&name], &[]).lost())
 }
@@ -133,8 +129,7 @@ pub(super) fn volume(work: &mut Work<'_>) -> Option<Operation> {
 /// Keys that name other records, or no record of the ones that are known.
 pub(super) fn key_changed(work: &mut Work<'_>) -> Option<Operation> {
     let key = work.after.key.clone();
-    work.after.column(&key)?;
-    if work.truth.key != key {
+    if work.truth.key != key || work.after.column(&key)? != work.truth.column(&key)? {
         return None;
     }
     let severity = work.severity;

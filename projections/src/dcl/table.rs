@@ -51,12 +51,16 @@ impl TableProjection {
         records: &RecordBatch,
     ) -> Result<BTreeMap<String, Vec<CanonicalCell>>> {
         let rows = records.num_rows();
-        let places: BTreeMap<String, usize> =
-            records.schema().fields().iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
+        let places: BTreeMap<String, usize> = records
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(at, field)| (field.name().clone(), at))
+            .collect();
         let mut program = Program::new("r");
-        let column = |name: &str| {
-            places.get(name).map(|place| Source { sql: format!("r.c{place}"), clean: false })
-        };
+        let column =
+            |name: &str| places.get(name).map(|place| Source { sql: format!("r.c{place}"), clean: false });
         let mut expressions = Vec::new();
         let mut targets = Vec::new();
         for field in &entity.fields {
@@ -91,10 +95,12 @@ impl TableProjection {
                 let texts = column.as_any().downcast_ref::<StringArray>().ok_or_else(|| {
                     ProjectionError::Views("a canonical column did not come as text".to_owned())
                 })?;
-                cells.extend(texts.iter().map(|text| match text {
-                    None => CanonicalCell::Empty,
-                    Some(text) => {
-                        text.strip_prefix('=').map_or(CanonicalCell::Misfit, |value| CanonicalCell::Value(value.to_owned()))
+                cells.extend(texts.iter().map(|text| {
+                    match text {
+                        None => CanonicalCell::Empty,
+                        Some(text) => text
+                            .strip_prefix('=')
+                            .map_or(CanonicalCell::Misfit, |value| CanonicalCell::Value(value.to_owned())),
                     }
                 }));
             }
