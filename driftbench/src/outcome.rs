@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Cells of one way to follow a sync.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Written {
+pub(crate) struct Tally {
     pub(crate) written: u64,
-    /// Written, not held and not quarantined, and not what the record has.
+    /// Tally, not held and not quarantined, and not what the record has.
     pub(crate) wrong: u64,
     pub(crate) quarantined: u64,
     pub(crate) held: u64,
@@ -63,13 +63,13 @@ pub(crate) struct Outcome {
     pub(crate) operations: Vec<OperationOutcome>,
     /// Kinds found, and whether an operation explains each.
     pub(crate) findings: Vec<(DriftKind, bool)>,
-    pub(crate) cells: Written,
+    pub(crate) cells: Tally,
     pub(crate) changes: Vec<Judged>,
     /// Fields held that nothing had happened to.
     pub(crate) needless_holds: u64,
     /// Repairs applied alone, or fields written through, with a wrong cell.
     pub(crate) wrong_fields: u64,
-    pub(crate) baselines: BTreeMap<&'static str, Written>,
+    pub(crate) baselines: BTreeMap<&'static str, Tally>,
     pub(crate) micros: u64,
     /// For a person: what went wrong, one line each.
     pub(crate) notes: Vec<String>,
@@ -87,7 +87,7 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
     let keys_right = keys_right(scenario, &decided.key);
 
     let mut notes = Vec::new();
-    let mut cells = Written::default();
+    let mut cells = Tally::default();
     let mut wrong_fields = 0;
     let mut needless_holds = 0;
     let concerned = concerned(scenario);
@@ -156,7 +156,7 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
         let content = baselines::follow(baseline, &scenario.content, &before.shape, &after.shape);
         let got = bench.project(scenario, &content, &after)?;
         let key_is_there = keys_right_by(scenario, &content.key);
-        let mut all = Written::default();
+        let mut all = Tally::default();
         for line in &scenario.content.fields {
             all.add(compare(&expected[&line.target], &got[&line.target], &key_is_there, false));
         }
@@ -179,7 +179,7 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
     })
 }
 
-impl Written {
+impl Tally {
     fn add(&mut self, other: Self) {
         self.written += other.written;
         self.wrong += other.wrong;
@@ -220,8 +220,8 @@ fn equal(left: &CanonicalCell, right: &CanonicalCell) -> bool {
     }
 }
 
-fn compare(expected: &[CanonicalCell], got: &[CanonicalCell], keys: &[bool], held: bool) -> Written {
-    let mut one = Written::default();
+fn compare(expected: &[CanonicalCell], got: &[CanonicalCell], keys: &[bool], held: bool) -> Tally {
+    let mut one = Tally::default();
     for ((expected, got), key) in expected.iter().zip(got).zip(keys) {
         // What never fitted says nothing.
         if *expected == CanonicalCell::Misfit {

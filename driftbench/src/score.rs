@@ -1,6 +1,6 @@
 //! Many outcomes as figures: one JSON object a measurement.
 
-use crate::outcome::{OperationOutcome, Outcome, Written};
+use crate::outcome::{OperationOutcome, Outcome, Tally};
 use autonomos_domain::{aggregates::mapping::RepairStatus, drift::DriftKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
         "measurement": "structural_recall", "operations": summary.structural,
         "recall": ratio(summary.structural - summary.structural_missed, summary.structural),
     }));
-    let cells = outcomes.iter().fold(Written::default(), |sum, one| sum.plus(one.cells));
+    let cells = outcomes.iter().fold(Tally::default(), |sum, one| sum.plus(one.cells));
     lines.push(json!({
         "measurement": "cells", "written": cells.written, "silently_wrong": cells.wrong,
         "share": ratio(cells.wrong, cells.written), "quarantined": cells.quarantined, "held": cells.held,
@@ -133,7 +133,7 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
         let all = outcomes
             .iter()
             .filter_map(|one| one.baselines.get(name))
-            .fold(Written::default(), |sum, one| sum.plus(*one));
+            .fold(Tally::default(), |sum, one| sum.plus(*one));
         lines.push(json!({
             "measurement": "baseline", "name": name, "written": all.written, "silently_wrong": all.wrong,
             "share": ratio(all.wrong, all.written), "quarantined": all.quarantined,
@@ -142,7 +142,7 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
     lines
 }
 
-impl Written {
+impl Tally {
     fn plus(self, other: Self) -> Self {
         Self {
             written: self.written + other.written,

@@ -39,7 +39,10 @@ struct Decision {
 /// release is the best one of the others.
 pub(crate) fn odoo(folder: &Path) -> Result<Vec<Value>, BenchError> {
     let path = folder.join("drift/odoo-renames/rename_task_clean.jsonl");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).map_err(BenchError::Files)?;
     let mut releases: BTreeMap<i64, Vec<Decision>> = BTreeMap::new();
     for task in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let series = task["series"].as_i64().unwrap_or_default();

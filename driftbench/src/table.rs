@@ -179,7 +179,8 @@ impl Table {
             }
             for row in 0..rows {
                 if random.chance(share) {
-                    column.cells[row] = column.cells[random.below(rows)].clone();
+                    let value = column.cells[random.below(rows)].clone();
+                    column.cells[row] = value;
                 }
             }
         }

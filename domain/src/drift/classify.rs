@@ -8,7 +8,7 @@ use super::{
     DriftFinding, DriftKind, DriftSide, OverlapCheck, RepairChange, Severity,
     columns::{column_drift, is_broken, is_suspect},
     compare::{How, LEAST_OVERLAP, Overlap, Relation, relate},
-    fingerprint, partners,
+    fingerprint, names, partners,
     profile::{FieldProfile, KeyedSample, StreamProfile},
     sketch::hash64,
     stranger::{Turnover, same_records},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ids::{DriftId, FeedId},
     mapping::{Evidence, Transform},
-    schema::{Field, StreamShape},
+    schema::{Field, LogicalType, StreamShape},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,10 +169,12 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
         let name = old.name.as_str();
         let pairs = if context.has_overlap() { context.overlap.pairs(name, name) } else { None };
         let turnover = pairs.map(|pairs| Turnover::of(&pairs)).unwrap_or_default();
-        if turnover.is_move() {
+        let text = old.logical_type == LogicalType::Text && !names::volatile(name);
+        let is_broken = turnover.is_move() || (text && turnover.none_stayed());
+        if is_broken {
             broken.insert(name);
         }
-        if turnover.is_move() || turnover.is_suspect() {
+        if is_broken || turnover.is_suspect() {
             suspects.insert(name);
         }
     }

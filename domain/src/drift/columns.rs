@@ -2,7 +2,7 @@
 
 use super::{
     DriftKind,
-    calibrate::{MOST, overlap_logit, sigmoid},
+    calibrate::{most_of, overlap_logit, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
     compare::{How, LEAST_OVERLAP, Relation, number_form, number_form_adapt, time_formats, usual_factor},
     names,
@@ -206,7 +206,7 @@ pub(crate) fn rewriting_probability(relation: &Relation, background: f64) -> f64
         How::TimeCut | How::Case => -3.0,
         _ => 0.0,
     };
-    let probability = sigmoid(logit.min(MOST));
+    let probability = sigmoid(logit.min(most_of(relation.compared)));
     if relation.ambiguous { probability / 2.0 } else { probability }
 }
 

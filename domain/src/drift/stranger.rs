@@ -75,6 +75,11 @@ impl Turnover {
         by_turns || emptied
     }
 
+    /// Too few to be compared in earnest, and not one is what it was.
+    pub(crate) fn none_stayed(self) -> bool {
+        self.stayed == 0 && (4..LEAST_OVERLAP).contains(&self.changed)
+    }
+
     /// Enough of it for the values to be looked for elsewhere.
     pub(crate) fn is_suspect(self) -> bool {
         let turned = self.came + self.went;

@@ -93,18 +93,21 @@ fn table(path: &Path, base: &str) -> Result<Option<Table>, BenchError> {
     Ok(Some(Table { base: base.to_owned(), key, documents: false, columns }))
 }
 
+/// The name of a release, and its resources.
+pub(crate) type Release = (String, serde_json::Map<String, Value>);
+
 /// Stripe's example payloads, a release each, oldest first: resource to its fields.
-pub(crate) fn stripe(folder: &Path) -> Result<Vec<(String, serde_json::Map<String, Value>)>, BenchError> {
+pub(crate) fn stripe(folder: &Path) -> Result<Vec<Release>, BenchError> {
     let mut releases = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder.join("drift/stripe/fixtures")) else { return Ok(releases) };
     for entry in entries {
         let path = entry.map_err(BenchError::Files)?.path();
         let text = std::fs::read_to_string(&path).map_err(BenchError::Files)?;
         let release = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Ok(Value::Object(mut whole)) = serde_json::from_str(&text) {
-            if let Some(Value::Object(resources)) = whole.remove("resources") {
-                releases.push((release, resources));
-            }
+        if let Ok(Value::Object(mut whole)) = serde_json::from_str(&text)
+            && let Some(Value::Object(resources)) = whole.remove("resources")
+        {
+            releases.push((release, resources));
         }
     }
     releases.sort_by(|left, right| left.0.cmp(&right.0));

@@ -45,9 +45,7 @@ pub(super) fn add(work: &mut Work<'_>) -> Option<Operation> {
             work.after.column(&source)?.cells.clone()
         }
     };
-    if cells.iter().flatten().next().is_none() {
-        return None;
-    }
+    cells.iter().flatten().next()?;
     work.after.columns.push(Column { name: name.clone(), cells });
     Some(work.operation(Kind::FieldAdded, &[], &[], &[&name]).lost())
 }
@@ -294,7 +292,8 @@ pub(super) fn decoy(work: &mut Work<'_>) -> Option<Operation> {
             let rows = column.cells.len();
             for row in 0..rows {
                 if work.random.chance(0.3) {
-                    column.cells[row] = column.cells[work.random.below(rows)].clone();
+                    let value = column.cells[work.random.below(rows)].clone();
+                    column.cells[row] = value;
                 }
             }
         }
