@@ -6,6 +6,7 @@
 //! moment leaves a prefix from which the next attempt goes on.
 
 mod batch;
+pub mod judge;
 mod request;
 mod schema;
 mod stream;

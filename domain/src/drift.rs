@@ -12,6 +12,7 @@ mod partners;
 pub mod profile;
 mod profiler;
 mod sketch;
+mod stranger;
 mod time;
 pub mod value;
 

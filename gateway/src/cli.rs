@@ -2,6 +2,7 @@
 
 mod compare;
 mod demo;
+mod driftbench;
 mod operate;
 mod serve;
 
@@ -77,6 +78,8 @@ enum Command {
     Match(compare::MatchArguments),
     /// The drift between two editions of a table, and the repair it would propose.
     Drift(compare::DriftArguments),
+    /// Streams that drift as sources do, and how the product follows them: seeded, offline, scored.
+    Driftbench(driftbench::DriftbenchArguments),
     /// Checks the whole log: hashes, chains, sequences, anchors and checkpoints.
     Verify(Folder),
     /// Lists, rebuilds or unblocks projections.
@@ -112,7 +115,9 @@ pub async fn run() -> ExitCode {
         Command::Projections(arguments) => of_folder(&arguments.folder),
         Command::Backup(arguments) => of_folder(&arguments.folder),
         Command::Restore(arguments) => of_folder(&arguments.folder),
-        Command::Fingerprint(_) | Command::Match(_) | Command::Drift(_) => Overrides::default(),
+        Command::Fingerprint(_) | Command::Match(_) | Command::Drift(_) | Command::Driftbench(_) => {
+            Overrides::default()
+        }
     };
     let loaded = match config::load(cli.config.as_deref(), &layers) {
         Ok(loaded) => loaded,
@@ -133,6 +138,7 @@ pub async fn run() -> ExitCode {
         Command::Fingerprint(arguments) => compare::fingerprint(arguments),
         Command::Match(arguments) => compare::matches(arguments, &loaded.config),
         Command::Drift(arguments) => compare::drift(arguments),
+        Command::Driftbench(arguments) => driftbench::run(arguments, cli.json),
         Command::Verify(_) => operate::verify(&loaded.config, cli.json).await,
         Command::Projections(arguments) => operate::projections(&loaded.config, arguments, cli.json).await,
         Command::Backup(arguments) => operate::backup(&loaded.config, arguments, cli.json).await,

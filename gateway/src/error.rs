@@ -3,6 +3,7 @@
 use autonomos_commands::{error::CommandError, keys::KeyStoreError};
 use autonomos_connectors::error::ConnectorError;
 use autonomos_domain::ids::SyncId;
+use autonomos_driftbench::BenchError;
 use autonomos_log::error::LogError;
 use autonomos_objects::ObjectError;
 use autonomos_projections::ProjectionError;
@@ -26,6 +27,8 @@ pub enum GatewayError {
     Connector(#[from] ConnectorError),
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// Settings contradict each other, or one is missing.
     #[error("the configuration is not valid: {0}")]
     Configuration(String),
@@ -54,6 +57,7 @@ impl GatewayError {
             Self::Projection(error) => error.code(),
             Self::Connector(error) => error.code(),
             Self::Objects(error) => error.code(),
+            Self::Bench(error) => error.code(),
             Self::Configuration(_) => "AOS-0520",
             Self::EmbeddedOnly { .. } => "AOS-0524",
             Self::KeptElsewhere { .. } => "AOS-0525",

@@ -33,7 +33,8 @@ fn codes(text: &str) -> impl Iterator<Item = String> + '_ {
 fn every_code_has_a_page_and_every_page_a_code() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut files = Vec::new();
-    for room in ["domain", "objects", "log", "connectors", "commands", "projections", "gateway"] {
+    for room in ["domain", "objects", "log", "connectors", "commands", "projections", "driftbench", "gateway"]
+    {
         sources(&root.join(room).join("src"), &mut files);
     }
     let mut used: BTreeMap<String, PathBuf> = BTreeMap::new();

@@ -13,11 +13,20 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("commands", &["domain", "log", "connectors"], &["axum", "duckdb"]),
     ("projections", &["domain", "objects", "log"], &["axum", "reqwest", "calamine"]),
     (
+        "driftbench",
+        &["domain", "connectors", "commands", "projections"],
+        &["axum", "tokio", "reqwest", "sqlx", "rusqlite", "duckdb"],
+    ),
+    (
         "gateway",
-        &["domain", "objects", "log", "connectors", "commands", "projections"],
+        &["domain", "objects", "log", "connectors", "commands", "projections", "driftbench"],
         &["rusqlite", "sqlx", "duckdb"],
     ),
-    ("tests", &["domain", "objects", "log", "connectors", "commands", "projections", "gateway"], &[]),
+    (
+        "tests",
+        &["domain", "objects", "log", "connectors", "commands", "projections", "driftbench", "gateway"],
+        &[],
+    ),
 ];
 
 fn direct() -> BTreeMap<String, BTreeSet<String>> {

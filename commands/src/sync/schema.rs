@@ -1,7 +1,10 @@
 //! What is settled about a stream before its rows are taken in: its schema version, its drift, and
 //! the mapping bound to it.
 
-use super::{Run, SuggestInput, SyncError, feed_uuid};
+use super::{
+    Run, SuggestInput, SyncError, feed_uuid,
+    judge::{self, Arriving, Rules},
+};
 use autonomos_domain::{
     aggregates::{
         connection::Connection,
@@ -10,27 +13,13 @@ use autonomos_domain::{
         stream_schema::{StreamSchema, StreamSchemaCommand},
         tenant::Tenant,
     },
-    drift::{
-        ArrivingStream, DriftFinding, DriftKind, KnownStream, Severity, detect, fingerprint,
-        profile::StreamProfile,
-    },
-    ids::{DriftId, FeedId, RepairId},
-    mapping::{MappingContent, MappingOrigin},
+    drift::{DriftFinding, DriftKind, Severity, fingerprint},
+    ids::{DriftId, FeedId},
+    mapping::MappingOrigin,
     ontology::Ontology,
-    repair::impacts_on,
     schema::{DiscoveredStream, StreamSelection, StreamShape},
 };
 use std::{collections::BTreeSet, sync::Arc};
-
-/// A stream as it arrives: its shape and a profile of it.
-pub(super) struct Arriving {
-    pub(super) shape: StreamShape,
-    pub(super) profile: StreamProfile,
-    /// The profile covers every row.
-    pub(super) complete: bool,
-    /// Rows the stream is known to have: those of its last snapshot that counts.
-    pub(super) known_rows: u64,
-}
 
 /// Settles the schema version that the coming rows belong to; returns it.
 ///
@@ -50,16 +39,10 @@ pub(super) async fn settle(
     let state = known.state;
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?.state;
     let content = mapping.bound(state.current).map(|(_, content)| content);
-    let Some(current) = state.versions.get(&state.current) else {
+    if !state.versions.contains_key(&state.current) {
         return begin(run, selection, arriving).await;
-    };
-    let mapped = mapped_columns(content);
-    let mut profile = state.profile.clone().unwrap_or_default();
-    profile.rows = arriving.known_rows;
-    let findings = detect(
-        &KnownStream { feed: FeedId(feed), shape: &current.shape, profile: &profile, mapped: &mapped },
-        &ArrivingStream { shape: &arriving.shape, profile: &arriving.profile, complete: arriving.complete },
-    );
+    }
+    let findings = judge::findings(FeedId(feed), &state, content, &arriving);
     let version = record(run, selection, arriving.shape.clone(), findings).await?;
     bind(run, selection, version, arriving).await?;
     Ok(version)
@@ -160,29 +143,11 @@ async fn follow(
     let tenant = run.commands.load::<Tenant>(run.tenant, run.tenant.0).await?.state;
     let ontology = ontology(run).await?;
     let entity = content.entity.as_deref().and_then(|entity| ontology.entity(entity));
-    let protected = entity
-        .map(|entity| {
-            entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect()
-        })
-        .unwrap_or_default();
     let step = format!("{version}/{}", mapping.version);
-    let feed_text = feed.to_string();
-    run.commands
-        .execute::<Mapping>(
-            &run.context(&["follow", &selection.name, &step]),
-            feed,
-            MappingCommand::FollowSchema {
-                schema_version: version,
-                from_version,
-                impacts: impacts_on(entity, content, findings),
-                policy: tenant.policy,
-                mode: tenant.mode,
-                protected_targets: protected,
-                automatic_id: RepairId::derive(&[&feed_text, &step, "automatic"]),
-                waiting_id: RepairId::derive(&[&feed_text, &step, "waiting"]),
-            },
-        )
-        .await?;
+    let rules = Rules { entity, policy: tenant.policy, mode: tenant.mode };
+    let versions = (from_version, version);
+    let command = judge::follow(FeedId(feed), &step, versions, content, findings, rules);
+    run.commands.execute::<Mapping>(&run.context(&["follow", &selection.name, &step]), feed, command).await?;
     Ok(())
 }
 
@@ -278,13 +243,4 @@ pub(super) async fn streams_gone(
 
 async fn ontology(run: &Run) -> Result<Ontology, SyncError> {
     Ok(run.commands.load::<TenantOntology>(run.tenant, run.tenant.0).await?.state.in_force())
-}
-
-/// Columns that the mapping reads, its key among them.
-fn mapped_columns(content: Option<&MappingContent>) -> BTreeSet<String> {
-    let Some(content) = content else {
-        return BTreeSet::new();
-    };
-    let sources = content.fields.iter().flat_map(|line| line.sources().map(str::to_owned));
-    sources.chain(content.key.iter().cloned()).collect()
 }

@@ -3,7 +3,8 @@
 use super::{
     Run, SyncError,
     batch::{Column, encode, text_columns},
-    schema::{Arriving, record, settle},
+    judge::{Arriving, key_of, profile_of},
+    schema::{record, settle},
 };
 use crate::execute::FeedHandle;
 use arrow::array::RecordBatch;
@@ -20,7 +21,7 @@ use autonomos_domain::{
     drift::{
         DriftFinding, DriftKind, DriftSide, Severity,
         guard::TypeGuard,
-        profile::{StreamProfile, StreamProfiler, find_key},
+        profile::{StreamProfile, StreamProfiler},
     },
     ids::{DriftId, FeedId, SnapshotId},
     mapping::Evidence,
@@ -163,7 +164,7 @@ impl Reader<'_> {
         preview: RecordBatch,
     ) -> Result<(), SyncError> {
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
-        shape.primary_key = key_of(self.selection, &known, &shape, &preview);
+        shape.primary_key = key_of(self.selection.primary_key.as_ref(), &known, &shape, &preview);
         let completed = self.handle.state.as_ref().and_then(|state| state.completed_rows);
         self.known_rows = completed.or(known.profile.as_ref().map(|profile| profile.rows)).unwrap_or(0);
         self.snapshot = snapshot;
@@ -173,13 +174,14 @@ impl Reader<'_> {
             if !snapshot && preview.num_rows() > 0 {
                 // Changes move values away from what the last snapshot had: a later drift is judged by
                 // how they are now.
-                let mut profile = profiled(&shape, &preview);
+                let mut profile = profile_of(&shape, std::slice::from_ref(&preview));
                 profile.rows = profile.rows.max(self.known_rows);
                 self.profile_store(profile).await?;
             }
             known.current
         } else {
-            self.settled(&shape, profiled(&shape, &preview), preview.num_rows()).await?
+            self.settled(&shape, profile_of(&shape, std::slice::from_ref(&preview)), preview.num_rows())
+                .await?
         };
         // What is read after a snapshot is a part, not the population: it says nothing about the rest.
         self.profiler = snapshot.then(|| StreamProfiler::new(names, &shape.primary_key));
@@ -210,13 +212,13 @@ impl Reader<'_> {
     async fn reshape(&mut self, mut shape: StreamShape, preview: RecordBatch) -> Result<(), SyncError> {
         let known = self.run.commands.load::<StreamSchema>(self.run.tenant, self.feed_id.0).await?.state;
         let declared = shape.primary_key.clone();
-        shape.primary_key = key_of(self.selection, &known, &shape, &preview);
+        shape.primary_key = key_of(self.selection.primary_key.as_ref(), &known, &shape, &preview);
         let kept = known.shape().is_some_and(|known| known.primary_key == shape.primary_key);
         if !kept && !declared.is_empty() {
             // The source names the key by which its changes come.
             shape.primary_key = declared;
         }
-        let mut profile = profiled(&shape, &preview);
+        let mut profile = profile_of(&shape, std::slice::from_ref(&preview));
         self.schema_version = self.settled(&shape, profile.clone(), preview.num_rows()).await?;
         self.guards = shape.fields.iter().map(TypeGuard::new).collect();
         if self.profiler.is_some() {
@@ -481,46 +483,6 @@ impl Reader<'_> {
             .await?;
         Ok(())
     }
-}
-
-/// A profile of a preview.
-fn profiled(shape: &StreamShape, preview: &RecordBatch) -> StreamProfile {
-    let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
-    let columns = text_columns(preview, &names);
-    let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
-    let mut profiler = StreamProfiler::new(names, &shape.primary_key);
-    profiler.push_batch(&columns.iter().collect::<Vec<_>>());
-    profiler.finish()
-}
-
-/// The key: chosen by a person, else as it was while its columns are there, else the column that
-/// holds the known keys under another name, else as discovered.
-fn key_of(
-    selection: &StreamSelection,
-    known: &StreamSchema,
-    shape: &StreamShape,
-    preview: &RecordBatch,
-) -> Vec<String> {
-    let present = |key: &Vec<String>| key.iter().all(|name| shape.field(name).is_some());
-    if let Some(chosen) = selection.primary_key.as_ref().filter(|key| present(key)) {
-        return chosen.clone();
-    }
-    let before = known.shape().map(|shape| &shape.primary_key).filter(|key| !key.is_empty());
-    if let Some(before) = before.filter(|key| present(key)) {
-        return before.clone();
-    }
-    if before.is_some()
-        && let Some(profile) = &known.profile
-    {
-        let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
-        let columns = text_columns(preview, &names);
-        let columns: Vec<Column<'_>> = columns.iter().map(Column).collect();
-        let renamed = find_key(&profile.sample, &names, &columns.iter().collect::<Vec<_>>());
-        if let Some(renamed) = renamed {
-            return vec![renamed];
-        }
-    }
-    shape.primary_key.clone()
 }
 
 fn rejected_record(row: RejectedRow) -> RejectedRecord {

@@ -30,6 +30,17 @@ const NULLS_PER_CENT: f64 = -0.1;
 /// No evidence makes more certain than this (p = 0.9985).
 pub(crate) const MOST: f64 = 6.5;
 
+/// Fewer common records than this prove nothing for sure, however well they agree: a column of which
+/// three values in ten are others passes nine records one time in twenty-five, twenty hardly ever.
+const PROOF: u32 = 20;
+/// The most that fewer give (p = 0.985): a person is asked.
+const MOST_OF_FEW: f64 = 4.2;
+
+/// The logit above which no number of agreeing records of that size leads.
+pub(crate) fn most_of(compared: u32) -> f64 {
+    if compared < PROOF { MOST_OF_FEW } else { MOST }
+}
+
 /// The logit that a column holds what the old one held, from values alone.
 pub fn overlap_logit(features: &OverlapFeatures) -> f64 {
     let background = features.background.min(0.03);

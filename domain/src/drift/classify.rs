@@ -6,16 +6,17 @@
 
 use super::{
     DriftFinding, DriftKind, DriftSide, OverlapCheck, RepairChange, Severity,
-    columns::{column_drift, is_broken},
-    compare::{LEAST_OVERLAP, Overlap, Relation, relate},
-    fingerprint, partners,
+    columns::{column_drift, is_broken, is_suspect},
+    compare::{How, LEAST_OVERLAP, Overlap, Relation, relate},
+    fingerprint, names, partners,
     profile::{FieldProfile, KeyedSample, StreamProfile},
     sketch::hash64,
+    stranger::{Turnover, same_records},
 };
 use crate::{
     ids::{DriftId, FeedId},
     mapping::{Evidence, Transform},
-    schema::{Field, StreamShape},
+    schema::{Field, LogicalType, StreamShape},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,12 +162,22 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
         .filter(|(name, relation)| broken_by(&context, relation, name))
         .map(|(name, _)| *name)
         .collect();
-    let mut suspects: BTreeSet<&str> = relations
-        .iter()
-        .filter(|(_, relation)| relation.compared >= 12 && relation.agreement() < 0.5)
-        .map(|(name, _)| *name)
-        .collect();
+    let mut suspects: BTreeSet<&str> =
+        relations.iter().filter(|(_, relation)| is_suspect(relation)).map(|(name, _)| *name).collect();
 
+    for (old, _) in kept.iter().filter(|(old, _)| !key.contains(old.name.as_str())) {
+        let name = old.name.as_str();
+        let pairs = if context.has_overlap() { context.overlap.pairs(name, name) } else { None };
+        let turnover = pairs.map(|pairs| Turnover::of(&pairs)).unwrap_or_default();
+        let text = old.logical_type == LogicalType::Text && !names::volatile(name);
+        let is_broken = turnover.is_move() || (text && turnover.none_stayed());
+        if is_broken {
+            broken.insert(name);
+        }
+        if is_broken || turnover.is_suspect() {
+            suspects.insert(name);
+        }
+    }
     let mut olds: Vec<&Field> = removed.clone();
     olds.extend(kept.iter().map(|(old, _)| *old).filter(|old| suspects.contains(old.name.as_str())));
     let mut news: Vec<&Field> = added.clone();
@@ -174,13 +185,14 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
     let steady: Vec<&str> =
         kept.iter().map(|(old, _)| old.name.as_str()).filter(|name| !suspects.contains(name)).collect();
 
-    let agreeing = relations
-        .values()
-        .filter(|relation| relation.agreement() >= 0.5 && relation.informative >= 3)
-        .count();
+    let agreeing = relations.iter().filter(|(name, relation)| agrees(&context, name, relation)).count();
     let mut drafts = Vec::new();
     let mut moves = partners::find(&context, &olds, &news, &steady);
-    if agreeing == 0 && broken.len() >= 2 && !moves.iter().any(|moved| moved.proved) {
+    let moved = moves.iter().filter(|moved| moved.proved).count();
+    let none_agrees = agreeing == 0 && broken.len() >= 2 && moved == 0;
+    // A burst of changes leaves some columns as they were, and what moved is found again elsewhere.
+    let hardly_any = broken.len() >= 4 && broken.len() >= 3 * (agreeing + moved);
+    if none_agrees || hardly_any {
         // No column of any record is what it was: the keys name other records now.
         context.trusted = false;
         drafts.push(keys_reused(before.shape, after.shape, context.overlap.len()));
@@ -188,6 +200,8 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
         broken.clear();
         suspects.clear();
         moves = partners::find(&context, &removed, &added, &[]);
+    } else if let Some(draft) = keys_replaced(&context, &kept) {
+        drafts.push(draft);
     }
 
     let moved_from: BTreeSet<String> =
@@ -314,6 +328,59 @@ fn meaning_changed(old: &Field, new: &Field, relation: Option<&Relation>) -> Dra
     );
     draft.evidence.push(evidence("overlap", 0.9, detail));
     draft
+}
+
+/// Do the column's values on common records agree, and more than those of strangers would?
+fn agrees(context: &Context<'_>, name: &str, relation: &Relation) -> bool {
+    // Codes may seem to stand for others by chance.
+    let chance = matches!(relation.how, How::Differs | How::Codes | How::CodesCase);
+    if chance || relation.agreement() < 0.5 || relation.informative < 3 {
+        return false;
+    }
+    let Some(olds) = context.overlap.old(name) else { return false };
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for old in olds.into_iter().flatten() {
+        *counts.entry(old).or_default() += 1;
+    }
+    let all = f64::from(counts.values().sum::<u32>().max(1));
+    let chance: f64 = counts.values().map(|count| (f64::from(*count) / all).powi(2)).sum();
+    relation.agreement() > chance + 0.3 * (1.0 - chance)
+}
+
+/// The known keys are gone, and the records are still there under others, as the values say that most
+/// records have for themselves.
+fn keys_replaced(context: &Context<'_>, kept: &[(&Field, &Field)]) -> Option<Draft> {
+    let (before, after) = (context.before, context.after);
+    let key = &before.shape.primary_key;
+    let (known, arriving) = (&before.profile.sample.rows, &after.profile.sample.rows);
+    let few = known.len().min(arriving.len());
+    let present = !key.is_empty() && key.iter().all(|name| after.shape.field(name).is_some());
+    if !present || few < 20 || context.overlap.len() * 20 > few {
+        return None;
+    }
+    let same = kept
+        .iter()
+        .filter(|(old, _)| !key.contains(&old.name))
+        .filter_map(|(old, new)| Some((context.old_profile(&old.name)?, context.new_profile(&new.name)?)))
+        .filter(|(old, new)| same_records(old, new))
+        .count();
+    if same == 0 {
+        return None;
+    }
+    let fields = |shape: &StreamShape| key.iter().filter_map(|name| shape.field(name).cloned()).collect();
+    let confidence = 0.95;
+    let detail =
+        format!("the keys are others, and {same} columns hold the values of the same records as before");
+    Some(Draft {
+        kind: DriftKind::KeyChanged,
+        field: key.first().cloned(),
+        before: fields(before.shape),
+        after: fields(after.shape),
+        confidence,
+        evidence: vec![evidence("key", confidence, detail)],
+        repair: None,
+        only_added: false,
+    })
 }
 
 fn keys_reused(before: &StreamShape, after: &StreamShape, common: usize) -> Draft {

@@ -2,10 +2,12 @@
 
 use super::{
     DriftKind,
-    calibrate::{MOST, overlap_logit, sigmoid},
+    calibrate::{most_of, overlap_logit, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
-    compare::{How, Relation, number_form, number_form_adapt, time_formats, usual_factor},
-    names, time,
+    compare::{How, LEAST_OVERLAP, Relation, number_form, number_form_adapt, time_formats, usual_factor},
+    names,
+    stranger::{estranged, other_size, unlike},
+    time,
     value::plain_number,
 };
 use crate::{
@@ -20,7 +22,7 @@ const BLIND: f64 = 0.95;
 
 /// Do the old and new values of the column contradict each other beyond edits?
 pub(crate) fn is_broken(name: &str, relation: &Relation, pairs: &[(Option<&str>, Option<&str>)]) -> bool {
-    if relation.compared < 12 || relation.agreement() >= 0.5 {
+    if !is_suspect(relation) {
         return false;
     }
     let both: Vec<(&str, &str)> = pairs.iter().filter_map(|(old, new)| Some(((*old)?, (*new)?))).collect();
@@ -33,16 +35,14 @@ pub(crate) fn is_broken(name: &str, relation: &Relation, pairs: &[(Option<&str>,
         // Balances and counters move, but with themselves; times of change only go forward.
         return !one_way && rank_correlation(&numbers) < 0.5;
     }
-    if names::volatile(name) {
-        return false;
-    }
-    let alike: f64 =
-        both.iter().map(|(old, new)| strsim::normalized_damerau_levenshtein(cut(old), cut(new))).sum();
-    alike / (both.len() as f64) < 0.5
+    // What is known to change may, as long as some of it stays.
+    estranged(&both) && (!names::volatile(name) || relation.agreement() < 0.1)
 }
 
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(60).map_or(text, |(end, _)| &text[..end])
+/// Fewer values agree than honest edits leave; of few records, hardly any.
+pub(crate) fn is_suspect(relation: &Relation) -> bool {
+    let least = if relation.compared < 12 { 0.25 } else { 0.5 };
+    relation.compared as usize >= LEAST_OVERLAP && relation.agreement() < least
 }
 
 fn as_order(text: &str) -> Option<f64> {
@@ -97,17 +97,48 @@ pub(crate) fn column_drift(
     if nothing(old, before) || nothing(new, after) {
         return drafts;
     }
+    if let Some(relation) = relation.filter(|relation| relation.how == How::Differs && relation.shifted > 0) {
+        let detail = format!(
+            "{} of {} times moved by one span: another time zone",
+            relation.shifted, relation.compared
+        );
+        let mut draft = Draft::new(DriftKind::UnitChanged, old, new, 0.9);
+        draft.evidence.push(evidence("unit_ratio", 0.9, detail));
+        drafts.push(draft);
+        return drafts;
+    }
     let draft = match relation {
         Some(relation) => proved(context, old, new, relation),
         None => blind(old, new, before, after, context.complete()),
     };
     let draft = draft.or_else(|| declared(old, new, before, after, relation, context.background));
+    // Nothing accounts for it, and yet it is not what it was: its cells wait.
+    let draft = draft.or_else(|| match (relation, before, after) {
+        (None, Some(before), Some(after)) => unaccounted(old, new, before, after),
+        _ => None,
+    });
     let recoded = draft.is_some();
     drafts.extend(draft);
     if !recoded && let Some(draft) = new_codes(old, new, before, after) {
         drafts.push(draft);
     }
     drafts
+}
+
+fn unaccounted(old: &Field, new: &Field, before: &FieldProfile, after: &FieldProfile) -> Option<Draft> {
+    let (kind, signal, detail) = if let Some(detail) = unlike(before, after) {
+        (DriftKind::MeaningChanged, "values", detail)
+    } else {
+        let number =
+            |field: &Field| matches!(field.logical_type, LogicalType::Integer | LogicalType::Decimal);
+        if !number(old) || !number(new) {
+            return None;
+        }
+        (DriftKind::UnitChanged, "unit_ratio", other_size(before, after)?)
+    };
+    let mut draft = Draft::new(kind, old, new, 0.7);
+    draft.evidence.push(evidence(signal, 0.7, detail));
+    Some(draft)
 }
 
 fn empty_values(
@@ -175,7 +206,7 @@ pub(crate) fn rewriting_probability(relation: &Relation, background: f64) -> f64
         How::TimeCut | How::Case => -3.0,
         _ => 0.0,
     };
-    let probability = sigmoid(logit.min(MOST));
+    let probability = sigmoid(logit.min(most_of(relation.compared)));
     if relation.ambiguous { probability / 2.0 } else { probability }
 }
 
@@ -550,14 +581,35 @@ fn by_chance(old: &Field, new: &Field, before: Option<&FieldProfile>, after: Opt
             let misfits = after.share(|shape| shape != "integer");
             let ends = [before.length[0], before.length[2], after.length[0], after.length[2]];
             let one_width = ends.iter().all(|length| length.total_cmp(&ends[0]).is_eq());
-            one_width && before.filled() as f64 * (1.0 - misfits).max(1e-12).ln() > -14.0
+            let least = if one_width { -14.0 } else { -7.0 };
+            before.filled() as f64 * (1.0 - misfits).max(1e-12).ln() > least
         }
-        (Text, _) | (Date | Timestamp, Date | Timestamp) => rows < 20.0,
+        // Texts among numbers or dates, rare enough to be missed by one of the two.
+        (Text, Integer | Decimal | Date | Timestamp) => {
+            let texts = before.share(|shape| !of_type(new.logical_type, shape));
+            rows < 20.0 || rows * (1.0 - texts).max(1e-12).ln() > -14.0
+        }
+        (Decimal, Text) => {
+            let texts = after.share(|shape| !of_type(old.logical_type, shape));
+            (before.filled() as f64) * (1.0 - texts).max(1e-12).ln() > -7.0
+        }
+        (Date | Timestamp, Date | Timestamp) => rows < 20.0,
         _ if old.logical_type == new.logical_type => {
             // Two ways to read the same dates: only a contradiction is news.
             let (left, right) = (time_formats(Some(before)), time_formats(Some(after)));
             left.iter().any(|format| right.contains(format))
         }
+        _ => false,
+    }
+}
+
+/// Is a value of that shape one of that type?
+fn of_type(logical_type: LogicalType, shape: &str) -> bool {
+    match logical_type {
+        LogicalType::Integer => shape == "integer",
+        LogicalType::Decimal => shape == "integer" || shape.starts_with("decimal"),
+        LogicalType::Date => shape.starts_with("date:"),
+        LogicalType::Timestamp => shape.starts_with("date:") || shape.starts_with("timestamp:"),
         _ => false,
     }
 }

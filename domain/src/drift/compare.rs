@@ -112,6 +112,8 @@ pub(crate) struct Relation {
     /// The values that disagree do so by a rule (one ratio): no honest edits, but another column
     /// that is mostly alike, such as an amount in another currency.
     pub ruled: bool,
+    /// Records whose time moved by the commonest span other than none, while hardly any stayed.
+    pub shifted: u32,
 }
 
 impl Relation {
@@ -204,6 +206,7 @@ pub(crate) fn measure(
         minority,
         ambiguous: false,
         ruled: false,
+        shifted: 0,
     }
 }
 
@@ -260,6 +263,10 @@ pub(crate) fn relate(pairs: &[Pair<'_>], old: Option<&FieldProfile>, new: Option
             best = index;
         }
     }
+    // A few cells edited into other case are edits.
+    if matches!(candidates[best].how, How::Case | How::CodesCase) && candidates[0].agreement() >= 0.9 {
+        best = 0;
+    }
     let ambiguous = candidates[best].how == How::Time
         && candidates.iter().enumerate().any(|(index, other)| {
             index != best
@@ -270,6 +277,7 @@ pub(crate) fn relate(pairs: &[Pair<'_>], old: Option<&FieldProfile>, new: Option
         });
     let mut found = candidates.swap_remove(best);
     found.ambiguous = ambiguous;
+    found.shifted = shifted(&both, old, new);
     found.ruled = found.how == How::Same && ruled(pairs);
     if found.agreement() < 0.5 {
         found.how = How::Differs;
@@ -393,6 +401,32 @@ fn times(
     }
     shift(pairs, both, &old_formats, &new_formats, found);
 }
+
+/// Records whose times moved by one span, though the others were written anew: a column of times of
+/// change goes on and moves to another zone at once.
+fn shifted(both: &[(&str, &str)], old: Option<&FieldProfile>, new: Option<&FieldProfile>) -> u32 {
+    let (old, new) = (time_formats(old), time_formats(new));
+    let (Some(old), Some(new)) = (old.first(), new.first()) else { return 0 };
+    let mut spans: BTreeMap<i64, u32> = BTreeMap::new();
+    for (before, after) in both {
+        if let (Some(before), Some(after)) = (time::read(old, before), time::read(new, after)) {
+            *spans.entry(after - before).or_default() += 1;
+        }
+    }
+    let stayed = spans.get(&0).copied().unwrap_or_default();
+    let usual = spans.iter().filter(|(span, _)| **span % QUARTER == 0 && span.abs() <= DAY_AND_ZONE);
+    let most = usual.filter(|(span, _)| **span != 0).map(|(_, count)| *count).max().unwrap_or_default();
+    if most as usize >= LEAST_OVERLAP && most as usize * 6 >= both.len() && stayed * 4 < most {
+        most
+    } else {
+        0
+    }
+}
+
+/// A quarter of an hour: zones differ by whole ones. In microseconds, as all spans here.
+const QUARTER: i64 = 900_000_000;
+/// No two zones are further apart.
+const DAY_AND_ZONE: i64 = 26 * 4 * QUARTER;
 
 /// One constant span between all old and new times: another time zone.
 fn shift(

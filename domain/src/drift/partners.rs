@@ -4,7 +4,7 @@
 use super::{
     DriftKind,
     adapt::{adapt, json_at, json_text},
-    calibrate::{BLIND_MOST, BlindFeatures, MOST, blind_logit, overlap_logit, shared, sigmoid},
+    calibrate::{BLIND_MOST, BlindFeatures, MOST, blind_logit, most_of, overlap_logit, shared, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
     columns::describe,
     compare::{How, LEAST_OVERLAP, Relation, measure},
@@ -112,7 +112,7 @@ fn score(relation: &Relation, background: f64, name: f64, opposed: bool) -> f64 
     if relation.ruled {
         logit -= 4.0;
     }
-    let probability = sigmoid(logit.min(MOST));
+    let probability = sigmoid(logit.min(most_of(relation.compared)));
     if relation.ambiguous { probability / 2.0 } else { probability }
 }
 
