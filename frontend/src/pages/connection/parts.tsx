@@ -5,6 +5,7 @@ import { duration, humanize } from "@/lib/format";
 
 export const CONNECTOR_ICON: Record<string, LucideIcon> = {
   file: FileSpreadsheet,
+  s3: FileSpreadsheet,
   salesforce: Cloud,
   postgres: Database,
   supabase: Database,
