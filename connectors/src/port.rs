@@ -4,10 +4,11 @@ use crate::error::ConnectorError;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
-use futures::stream::BoxStream;
+use futures::{Stream, stream::BoxStream};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinError};
 use tokio_util::sync::CancellationToken;
 
 /// One step of a check.
@@ -119,4 +120,27 @@ pub trait Connector: Send + Sync + 'static {
     async fn release(&self) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+/// The events that a worker sends, to its end; over at once when they are cancelled. `broken`: what a
+/// worker that panicked is told as, for it must not look like an end.
+pub(crate) fn events_of(
+    receiver: mpsc::Receiver<Result<ReadEvent, ConnectorError>>,
+    worker: impl Future<Output = Result<(), JoinError>> + Send,
+    cancel: CancellationToken,
+    broken: fn(JoinError) -> ConnectorError,
+) -> impl Stream<Item = Result<ReadEvent, ConnectorError>> + Send {
+    futures::stream::unfold(Some((receiver, Box::pin(worker), cancel)), move |state| async move {
+        let (mut receiver, worker, cancel) = state?;
+        let received = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Some((Err(ConnectorError::Cancelled), None)),
+            received = receiver.recv() => received,
+        };
+        match received {
+            Some(Ok(event)) => Some((Ok(event), Some((receiver, worker, cancel)))),
+            Some(Err(cause)) => Some((Err(cause), None)),
+            None => worker.await.err().map(|cause| (Err(broken(cause)), None)),
+        }
+    })
 }

@@ -163,6 +163,20 @@ impl Client {
         self.ask(Method::DELETE, path, None).await
     }
 
+    /// Approves every repair of a connection that waits for a person, and waits until the views follow.
+    pub async fn approve_all(&self, connection: &str) {
+        let repairs = self.get(&format!("/aam/repairs?connection_id={connection}")).await.expect(200);
+        for repair in repairs["data"].as_array().expect("a list") {
+            if repair["status"] == "pending_review" || repair["status"] == "held" {
+                let path = format!("/aam/repairs/{}/approve", repair["id"].as_str().expect("an id"));
+                let approved = self.post(&path, json!({})).await;
+                let position = approved.position().expect("a position");
+                approved.expect(200);
+                self.shown(&position).await;
+            }
+        }
+    }
+
     /// A file connection to a path.
     pub async fn file_connection(&self, name: &str, path: &str) -> String {
         let body = json!({ "name": name, "connector": "file", "config": { "path": path } });

@@ -98,16 +98,7 @@ async fn a_view_follows_files_in_a_bucket() {
         found.iter().any(|item| item["kind"] == "field_renamed" && item["field"] == "employee_count"),
         "{drift}"
     );
-    let repairs = client.get(&format!("/aam/repairs?connection_id={connection}")).await.expect(200);
-    for repair in repairs["data"].as_array().expect("a list") {
-        if repair["status"] == "waiting" || repair["status"] == "proposed" {
-            let path = format!("/aam/repairs/{}/approve", repair["id"].as_str().expect("an id"));
-            let approved = client.post(&path, json!({})).await;
-            let position = approved.position().expect("a position");
-            approved.expect(200);
-            client.shown(&position).await;
-        }
-    }
+    client.approve_all(&connection).await;
     assert_eq!(shown(&client).await, expected(ROWS + 100));
 
     for path in ["/history?limit=200", "/aam/connections", &format!("/aam/connections/{connection}")] {

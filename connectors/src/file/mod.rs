@@ -28,7 +28,7 @@ pub use scope::{FileScope, MAX_FILES, UploadResolver, UploadedFile};
 
 use crate::error::ConnectorError;
 use crate::network::NetworkScope;
-use crate::port::{CheckStep, Connector, ReadEvent};
+use crate::port::{CheckStep, Connector, ReadEvent, events_of};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
@@ -219,22 +219,7 @@ impl Connector for FileConnector {
             let (sender, receiver) = tokio::sync::mpsc::channel(read::CHANNEL);
             let reachable = job.origin.reachable().await;
             let worker = tokio::task::spawn_blocking(move || job.run(reachable, &sender));
-            futures::stream::unfold(Some((receiver, worker, cancel)), |state| async move {
-                let (mut receiver, worker, cancel) = state?;
-                let received = tokio::select! {
-                    biased;
-                    () = cancel.cancelled() => return Some((Err(ConnectorError::Cancelled), None)),
-                    received = receiver.recv() => received,
-                };
-                match received {
-                    Some(Ok(event)) => Some((Ok(event), Some((receiver, worker, cancel)))),
-                    Some(Err(cause)) => Some((Err(cause), None)),
-                    // The worker is done; a parser that panicked must not look like an end.
-                    None => {
-                        worker.await.err().map(|cause| (Err(error::broken("the file", "data", cause)), None))
-                    }
-                }
-            })
+            events_of(receiver, worker, cancel, |cause| error::broken("the file", "data", cause))
         };
         futures::stream::once(begin).flatten().boxed()
     }

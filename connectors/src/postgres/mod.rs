@@ -25,7 +25,7 @@ pub use config::config_schema;
 use crate::{
     error::ConnectorError,
     network::NetworkScope,
-    port::{CheckStep, Connector, ReadEvent},
+    port::{CheckStep, Connector, ReadEvent, events_of},
 };
 use async_trait::async_trait;
 use autonomos_domain::{
@@ -198,21 +198,8 @@ impl Connector for PostgresConnector {
             });
             // Dropped with the stream: the connection to the server is cut at once.
             let worker = AbortOnDropHandle::new(worker);
-            futures::stream::unfold(Some((receiver, worker, cancel)), |state| async move {
-                let (mut receiver, worker, cancel) = state?;
-                let received = tokio::select! {
-                    biased;
-                    () = cancel.cancelled() => return Some((Err(ConnectorError::Cancelled), None)),
-                    received = receiver.recv() => received,
-                };
-                match received {
-                    Some(Ok(event)) => Some((Ok(event), Some((receiver, worker, cancel)))),
-                    Some(Err(cause)) => Some((Err(cause), None)),
-                    // The worker is done; one that panicked must not look like an end.
-                    None => worker.await.err().map(|cause| {
-                        (Err(error::unreadable(format!("the read ended early: {cause}"))), None)
-                    }),
-                }
+            events_of(receiver, worker, cancel, |cause| {
+                error::unreadable(format!("the read ended early: {cause}"))
             })
         };
         futures::stream::once(begin).flatten().boxed()

@@ -176,7 +176,11 @@ mod tests {
             (0..40).map(|row| (names[row % 5], names[(row * 7 + 2) % 5])).collect();
         assert!(estranged(&shuffled));
         let texts: Vec<(String, String)> = (0..40)
-            .map(|row| (format!("note {row} of many"), format!("note {row} of many, edited")))
+            .map(|row: u32| {
+                let words =
+                    format!("{:x} {:x}", row.wrapping_mul(0x9e37_79b9), row.wrapping_mul(0x85eb_ca6b));
+                (words.clone(), words + ", edited")
+            })
             .collect();
         let edited: Vec<(&str, &str)> = texts.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
         assert!(!estranged(&edited));

@@ -175,16 +175,7 @@ async fn a_view_follows_a_table_through_renames_deletes_and_kills() {
     let mut renamed =
         renamed.filter(|item| item["kind"] == "field_renamed" && item["field"] == "employee_count");
     assert!(renamed.next().is_some(), "{drift}");
-    let repairs = client.get(&format!("/aam/repairs?connection_id={connection}")).await.expect(200);
-    for repair in repairs["data"].as_array().expect("a list") {
-        if repair["status"] == "pending_review" || repair["status"] == "held" {
-            let path = format!("/aam/repairs/{}/approve", repair["id"].as_str().expect("an id"));
-            let approved = client.post(&path, json!({})).await;
-            let position = approved.position().expect("a position");
-            approved.expect(200);
-            client.shown(&position).await;
-        }
-    }
+    client.approve_all(&connection).await;
     same(&view(&client).await, &table(&mut source, "staff_total").await);
 
     // What the connection made in the source goes with it.
