@@ -30,11 +30,11 @@ const BATCH_COMMITS: usize = 1000;
 /// Stored bytes in one batch, about, at most.
 const BATCH_BYTES: usize = 8 << 20;
 /// Batches with the server at once: it allows fifty of all nodes together.
-const BATCHES: usize = 8;
+const BATCHES: usize = 4;
 /// What makes another batch worth sending while one is with the server: a batch costs one sync
 /// whatever its size, so that small halves take longer than one whole. Large ones don't: commands are
 /// decided and sealed for one while the other is stored.
-const WORTH_COMMITS: usize = 64;
+const WORTH_COMMITS: usize = 128;
 /// How long a batch waits for callers that were just answered and are about to come back.
 const GATHER: Duration = Duration::from_millis(1);
 /// How often a commit is sent again because something of another node was in flight on its subject.
