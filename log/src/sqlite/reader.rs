@@ -157,20 +157,21 @@ impl Shared {
     ) -> Result<Vec<StoredCommit>, LogError> {
         let (reply, mut answer) = oneshot::channel();
         self.readers.loads.lock().push_back(Load { key, after_version, reply });
-        let permits = Arc::clone(&self.readers.permits);
-        tokio::select! {
-            biased;
-            // Another one's turn served this one too.
-            answer = &mut answer => return answer.map_err(|_| LogError::Closed)?,
-            permit = permits.acquire_owned() => {
-                let (permit, shared) = (permit.map_err(|_| LogError::Closed)?, Arc::clone(self));
-                tokio::task::spawn_blocking(move || {
-                    let _permit = permit;
-                    shared.loads_serve();
-                });
-            }
+        loop {
+            let permit = tokio::select! {
+                biased;
+                // Another one's turn served this one too.
+                answer = &mut answer => return answer.map_err(|_| LogError::Closed)?,
+                permit = Arc::clone(&self.readers.permits).acquire_owned() => permit,
+            };
+            let (permit, shared) = (permit.map_err(|_| LogError::Closed)?, Arc::clone(self));
+            // A turn may serve others alone, whose own turns went with them: then there is another one.
+            let turn = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                shared.loads_serve();
+            });
+            turn.await.map_err(|_| LogError::Closed)?;
         }
-        answer.await.map_err(|_| LogError::Closed)?
     }
 
     /// Reads aggregates that are waited for. Blocking.
