@@ -3,6 +3,7 @@
 pub mod adapt;
 pub mod calibrate;
 pub mod classify;
+mod codes;
 mod columns;
 mod compare;
 pub mod fingerprint;

@@ -36,6 +36,8 @@ const REPLAYED: u64 = 20;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
+    /// The number of the first sync: with one sync, that one alone, and all that was found in it.
+    pub from: u64,
     pub syncs: u64,
     /// A folder of published data; none: the CRM alone.
     pub data: Option<PathBuf>,
@@ -108,6 +110,9 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             }));
         }
     }
+    if let ([only], true) = (outcomes.as_slice(), options.notes) {
+        lines.push(serde_json::json!({ "measurement": "sync", "sync": only.number, "story": only.story }));
+    }
     Ok(Report { lines, summary, digest })
 }
 
@@ -119,13 +124,14 @@ fn slices(folder: &Path) -> Result<Vec<Value>, BenchError> {
 
 /// All outcomes in the order of their numbers, whichever thread made them.
 fn run_syncs(options: &Options, bases: &Bases, syncs: u64) -> Result<Vec<Outcome>, BenchError> {
-    let next = AtomicU64::new(0);
+    let next = AtomicU64::new(options.from);
+    let end = options.from.saturating_add(syncs);
     let work = || -> Result<Vec<Outcome>, BenchError> {
         let bench = Bench::open()?;
         let mut made = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= syncs {
+            if number >= end {
                 return Ok(made);
             }
             let scenario = scenario::scenario(bases, options.seed, number);

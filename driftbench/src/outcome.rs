@@ -73,6 +73,8 @@ pub(crate) struct Outcome {
     pub(crate) micros: u64,
     /// For a person: what went wrong, one line each.
     pub(crate) notes: Vec<String>,
+    /// What was done, found and decided, whether right or wrong.
+    pub(crate) story: Vec<String>,
 }
 
 /// Everything one sync is scored by.
@@ -176,7 +178,40 @@ pub(crate) fn outcome(bench: &Bench, scenario: &Scenario, number: u64) -> Result
         baselines,
         micros: decided.micros,
         notes,
+        story: story(scenario, &decided),
     })
+}
+
+fn story(scenario: &Scenario, decided: &Decided) -> Vec<String> {
+    let rows = (scenario.before.rows(), scenario.after.rows());
+    let mut lines = vec![format!(
+        "rows {rows:?}, complete {}, apart {}, reads {:?}",
+        scenario.complete,
+        scenario.apart,
+        scenario.content.fields.iter().map(|line| line.source.as_str()).collect::<Vec<_>>()
+    )];
+    lines.extend(
+        scenario
+            .operations
+            .iter()
+            .map(|one| format!("done: {}{} {:?} to {:?}", one.label, one.severity, one.fields, one.news)),
+    );
+    lines.extend(decided.findings.iter().map(|finding| {
+        let change = finding.repair.as_ref();
+        format!(
+            "found: {:?} of {:?}: {}; {:?}",
+            finding.kind,
+            finding.field,
+            finding.evidence.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; "),
+            change.map(|change| (&change.new_sources, &change.adapt, change.probability, &change.overlap))
+        )
+    }));
+    lines.extend(decided.proposals.iter().map(|proposal| {
+        let of: Vec<&str> = proposal.changes.iter().map(|change| change.old_source.as_str()).collect();
+        format!("proposed: {:?} of {of:?}", proposal.status)
+    }));
+    lines.push(format!("held: {:?}, all rows {}", decided.binding.held, decided.binding.hold_rows));
+    lines
 }
 
 impl Tally {

@@ -127,7 +127,7 @@ pub(crate) fn lines(seed: u64, summary: &Summary, outcomes: &[Outcome], digest: 
         },
     }));
     lines.push(cost(outcomes));
-    lines.push(calibration(outcomes));
+    lines.extend(calibration(outcomes));
     lines.push(latency(outcomes));
     for name in ["exact_names", "jaro_winkler"] {
         let all = outcomes
@@ -243,8 +243,8 @@ fn cost(outcomes: &[Outcome]) -> Value {
     })
 }
 
-/// Expected calibration error and Brier score of all proposed changes.
-fn calibration(outcomes: &[Outcome]) -> Value {
+/// Expected calibration error and Brier score of all proposed changes, and what stands in each bin.
+fn calibration(outcomes: &[Outcome]) -> Vec<Value> {
     let mut bins = [(0_u64, 0.0, 0.0); BINS];
     let mut brier = 0.0;
     let mut all = 0_u64;
@@ -256,8 +256,18 @@ fn calibration(outcomes: &[Outcome]) -> Value {
         all += 1;
     }
     let error: f64 = bins.iter().map(|(_, probabilities, rights)| (probabilities - rights).abs()).sum();
-    let mean = |sum: f64| if all == 0 { Value::Null } else { json!(rounded(sum / all as f64)) };
-    json!({ "measurement": "calibration", "changes": all, "ece_15": mean(error), "brier": mean(brier) })
+    let mean =
+        |sum: f64, count: u64| if count == 0 { Value::Null } else { json!(rounded(sum / count as f64)) };
+    let mut lines = vec![json!({
+        "measurement": "calibration", "changes": all, "ece_15": mean(error, all), "brier": mean(brier, all),
+    })];
+    lines.extend(bins.iter().filter(|(changes, ..)| *changes > 0).map(|(changes, probabilities, rights)| {
+        json!({
+            "measurement": "calibration_bin", "changes": changes, "said": mean(*probabilities, *changes),
+            "right": mean(*rights, *changes),
+        })
+    }));
+    lines
 }
 
 /// Detection and decision of a sync, reading not counted.

@@ -5,7 +5,7 @@ use autonomos_driftbench::{Options, run};
 
 #[test]
 fn what_is_written_is_right_or_waits() {
-    let options = Options { seed: 0, syncs: 80, data: None, threads: 2, notes: true };
+    let options = Options { seed: 0, from: 0, syncs: 80, data: None, threads: 2, notes: true };
     let report = run(&options).expect("the syncs run");
     let notes: Vec<_> = report.lines.iter().filter(|line| line["measurement"] == "note").collect();
     let summary = &report.summary;
@@ -22,6 +22,6 @@ fn what_is_written_is_right_or_waits() {
 fn a_folder_without_data_is_refused_by_its_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let options =
-        Options { seed: 0, syncs: 1, data: Some(folder.path().to_owned()), threads: 1, notes: false };
+        Options { seed: 0, from: 0, syncs: 1, data: Some(folder.path().to_owned()), threads: 1, notes: false };
     assert_eq!(run(&options).expect_err("nothing there").code(), "AOS-0531");
 }

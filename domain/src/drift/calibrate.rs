@@ -36,6 +36,10 @@ const PROOF: u32 = 20;
 /// The most that fewer give (p = 0.985): a person is asked.
 const MOST_OF_FEW: f64 = 4.2;
 
+/// The most that a repair is sure of which gives less than the old values: what the new ones have lost
+/// (capitals, the time of day, places behind the point) it cannot write.
+pub(crate) const MOST_OF_LOST: f64 = 0.05;
+
 /// The logit above which no number of agreeing records of that size leads.
 pub(crate) fn most_of(compared: u32) -> f64 {
     if compared < PROOF { MOST_OF_FEW } else { MOST }
@@ -47,10 +51,12 @@ pub fn overlap_logit(features: &OverlapFeatures) -> f64 {
     let excess = (features.disagreement - 1.2 * background).max(0.0);
     let nulls = (features.null_mismatch - 1.5 * background - 0.01).max(0.0);
     let mut logit = OVERLAP_BASE + OVERLAP_PER_LOG_VALUE * f64::from(features.informative + 1).ln();
-    if features.informative >= 4 && features.minority >= 50 {
-        // Few values but many records: an enumeration that agrees throughout.
-        logit += 1.2;
-    }
+    // Few values but many records: an enumeration that agrees throughout.
+    logit += match (features.informative, features.minority) {
+        (3.., 100..) => 1.7,
+        (4.., 50..) => 1.2,
+        _ => 0.0,
+    };
     logit.min(MOST)
         + (DISAGREEMENT_PER_CENT * 100.0 * excess).max(-12.0)
         + (NULLS_PER_CENT * 100.0 * nulls).max(-6.0)

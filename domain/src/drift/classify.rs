@@ -6,7 +6,7 @@
 
 use super::{
     DriftFinding, DriftKind, DriftSide, OverlapCheck, RepairChange, Severity,
-    columns::{column_drift, is_broken, is_suspect},
+    columns::{column_drift, is_broken, is_other_too, is_suspect, of_type},
     compare::{How, LEAST_OVERLAP, Overlap, Relation, relate},
     fingerprint, names, partners,
     profile::{FieldProfile, KeyedSample, StreamProfile},
@@ -164,6 +164,10 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
         .collect();
     let mut suspects: BTreeSet<&str> =
         relations.iter().filter(|(_, relation)| is_suspect(relation)).map(|(name, _)| *name).collect();
+    if !suspects.is_empty() {
+        suspects
+            .extend(relations.iter().filter(|(_, relation)| is_other_too(relation)).map(|(name, _)| *name));
+    }
 
     for (old, _) in kept.iter().filter(|(old, _)| !key.contains(old.name.as_str())) {
         let name = old.name.as_str();
@@ -283,7 +287,9 @@ fn background(relations: &BTreeMap<&str, Relation>) -> f64 {
 fn with_known_key<'a>(known: &KeyedSample, arriving: &'a KeyedSample) -> std::borrow::Cow<'a, KeyedSample> {
     use std::borrow::Cow;
     let common = known.rows.keys().filter(|key| arriving.rows.contains_key(key)).count();
-    if common >= LEAST_OVERLAP || known.key.len() != 1 {
+    // Counting numbers are found in many a column: while the key's own is there, no other is one.
+    let present = known.key.iter().all(|name| arriving.columns.contains(name));
+    if common >= LEAST_OVERLAP || known.key.len() != 1 || present {
         return Cow::Borrowed(arriving);
     }
     let mut best = (common.max(LEAST_OVERLAP - 1), None);
@@ -358,6 +364,9 @@ fn keys_replaced(context: &Context<'_>, kept: &[(&Field, &Field)]) -> Option<Dra
     if !present || few < 20 || context.overlap.len() * 20 > few {
         return None;
     }
+    if let Some(detail) = rewritten(context, key) {
+        return Some(keys_lost(context, 0.95, detail));
+    }
     let same = kept
         .iter()
         .filter(|(old, _)| !key.contains(&old.name))
@@ -367,20 +376,36 @@ fn keys_replaced(context: &Context<'_>, kept: &[(&Field, &Field)]) -> Option<Dra
     if same == 0 {
         return None;
     }
-    let fields = |shape: &StreamShape| key.iter().filter_map(|name| shape.field(name).cloned()).collect();
-    let confidence = 0.95;
     let detail =
         format!("the keys are others, and {same} columns hold the values of the same records as before");
-    Some(Draft {
+    Some(keys_lost(context, 0.95, detail))
+}
+
+/// The key's values are of another type now, and none was known.
+fn rewritten(context: &Context<'_>, key: &[String]) -> Option<String> {
+    let [only] = key else { return None };
+    let (old, new) = (context.before.shape.field(only)?, context.after.shape.field(only)?);
+    let fitting = context.new_profile(only)?.share(|shape| of_type(old.logical_type, shape));
+    let typed = matches!(old.logical_type, LogicalType::Integer | LogicalType::Decimal);
+    (typed && old.logical_type != new.logical_type && fitting < 0.05).then(|| {
+        let (was, is) = (old.logical_type.as_str(), new.logical_type.as_str());
+        format!("`{only}` was {was} and is {is}, and hardly a key of those that come was known")
+    })
+}
+
+fn keys_lost(context: &Context<'_>, confidence: f64, detail: String) -> Draft {
+    let key = &context.before.shape.primary_key;
+    let fields = |shape: &StreamShape| key.iter().filter_map(|name| shape.field(name).cloned()).collect();
+    Draft {
         kind: DriftKind::KeyChanged,
         field: key.first().cloned(),
-        before: fields(before.shape),
-        after: fields(after.shape),
+        before: fields(context.before.shape),
+        after: fields(context.after.shape),
         confidence,
         evidence: vec![evidence("key", confidence, detail)],
         repair: None,
         only_added: false,
-    })
+    }
 }
 
 fn keys_reused(before: &StreamShape, after: &StreamShape, common: usize) -> Draft {

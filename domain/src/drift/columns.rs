@@ -2,8 +2,9 @@
 
 use super::{
     DriftKind,
-    calibrate::{most_of, overlap_logit, sigmoid},
+    calibrate::{MOST_OF_LOST, most_of, overlap_logit, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
+    codes::{new_codes, one_renamed, renamed_codes},
     compare::{How, LEAST_OVERLAP, Relation, number_form, number_form_adapt, time_formats, usual_factor},
     names,
     stranger::{estranged, other_size, unlike},
@@ -15,7 +16,6 @@ use crate::{
     mapping::{Evidence, Transform},
     schema::{Field, LogicalType},
 };
-use std::collections::BTreeMap;
 
 /// No account of a change that has no common records is surer than this.
 const BLIND: f64 = 0.95;
@@ -43,6 +43,11 @@ pub(crate) fn is_broken(name: &str, relation: &Relation, pairs: &[(Option<&str>,
 pub(crate) fn is_suspect(relation: &Relation) -> bool {
     let least = if relation.compared < 12 { 0.25 } else { 0.5 };
     relation.compared as usize >= LEAST_OVERLAP && relation.agreement() < least
+}
+
+/// Values that hold the old ones as a part may be another column's, of which these were the short form.
+pub(crate) fn is_other_too(relation: &Relation) -> bool {
+    relation.compared as usize >= LEAST_OVERLAP && relation.how == How::Part
 }
 
 fn as_order(text: &str) -> Option<f64> {
@@ -113,15 +118,13 @@ pub(crate) fn column_drift(
     };
     let draft = draft.or_else(|| declared(old, new, before, after, relation, context.background));
     // Nothing accounts for it, and yet it is not what it was: its cells wait.
-    let draft = draft.or_else(|| match (relation, before, after) {
-        (None, Some(before), Some(after)) => unaccounted(old, new, before, after),
+    let unknown = relation.is_none_or(|relation| relation.how == How::Differs);
+    let draft = draft.or_else(|| match (unknown, before, after) {
+        (true, Some(before), Some(after)) => unaccounted(old, new, before, after),
         _ => None,
     });
-    let recoded = draft.is_some();
-    drafts.extend(draft);
-    if !recoded && let Some(draft) = new_codes(old, new, before, after) {
-        drafts.push(draft);
-    }
+    let draft = draft.or_else(|| one_renamed(context, old, new, relation));
+    drafts.extend(draft.or_else(|| new_codes(old, new, before, after)));
     drafts
 }
 
@@ -254,18 +257,30 @@ fn proved(context: &Context<'_>, old: &Field, new: &Field, relation: &Relation) 
     if relation.ambiguous {
         lines.push(evidence("format", 0.5, "day and month may be either way round".into()));
     }
+    if relation.how.is_lossy() {
+        lines.push(evidence(
+            "lost",
+            0.0,
+            "the new values say less: the old ones cannot be written back".into(),
+        ));
+    }
     draft.evidence.clone_from(&lines);
     let repairable = relation.adapt.is_some() || matches!(relation.how, How::Number | How::Case);
     if repairable {
         draft.repair = Some(DraftRepair {
             new_sources: vec![new.name.clone()],
             adapt: relation.adapt.clone(),
-            probability,
+            probability: probability.min(most_written(relation.how)),
             evidence: lines,
             overlap: relation.check(names::volatile(&old.name)),
         });
     }
     Some(draft)
+}
+
+/// No repair of a change of that kind is more probably exact.
+pub(crate) fn most_written(how: How) -> f64 {
+    if how.is_lossy() { MOST_OF_LOST } else { 1.0 }
 }
 
 /// One line on what an adapting transform does.
@@ -295,11 +310,12 @@ pub(crate) fn describe(adapt: Option<&Transform>, signal: &str) -> Option<Eviden
 
 /// The kind of a change of type: does every old value still fit?
 pub(crate) fn type_kind(old: LogicalType, new: LogicalType) -> DriftKind {
-    use LogicalType::{Array, Boolean, Date, Decimal, Integer, Object, Text, Timestamp};
+    use LogicalType::{Boolean, Date, Decimal, Integer, Text, Timestamp};
     match (old, new) {
-        (Integer, Decimal | Text)
-        | (Decimal | Boolean | Date | Timestamp | Object | Array, Text)
-        | (Date, Timestamp) => DriftKind::TypeWidened,
+        // A list's only value is no list: who reads the old form does not get it.
+        (Integer, Decimal | Text) | (Decimal | Boolean | Date | Timestamp, Text) | (Date, Timestamp) => {
+            DriftKind::TypeWidened
+        }
         (Decimal, Integer) | (Text, Integer | Decimal | Boolean | Date | Timestamp) | (Timestamp, Date) => {
             DriftKind::TypeNarrowed
         }
@@ -378,7 +394,7 @@ fn blind(
     renamed_codes(old, new, before, after)
 }
 
-fn blind_draft(
+pub(crate) fn blind_draft(
     kind: DriftKind,
     old: &Field,
     new: &Field,
@@ -418,80 +434,6 @@ fn distribution_ratio(before: &[f64], after: &[f64]) -> Option<String> {
     let wanted = 10_f64.powf(power);
     let near = pairs.iter().all(|(old, new)| ((*old / *new) / wanted).log10().abs() < 0.2);
     near.then(|| usual_factor(wanted).map(|(factor, _)| factor)).flatten()
-}
-
-/// Without common records: codes that differ in case and punctuation alone.
-fn renamed_codes(old: &Field, new: &Field, before: &FieldProfile, after: &FieldProfile) -> Option<Draft> {
-    if !enumeration(before) || !enumeration(after) {
-        return None;
-    }
-    let known = |value: &str| before.frequent.iter().any(|(old, _)| old == value);
-    if after.frequent.iter().any(|(value, _)| known(value)) {
-        return None;
-    }
-    let bare = |text: &str| names::words(text).concat();
-    let mut values = BTreeMap::new();
-    for (value, _) in &after.frequent {
-        let partners: Vec<&String> =
-            before.frequent.iter().map(|(old, _)| old).filter(|old| bare(old) == bare(value)).collect();
-        if let [only] = partners.as_slice() {
-            values.insert(value.clone(), (*only).clone());
-        }
-    }
-    let all = values.len() == after.frequent.len() && !values.is_empty();
-    let adapt = all.then_some(Transform::MapValues { values, keep_others: false });
-    let kind = if old.logical_type == new.logical_type {
-        DriftKind::EnumChanged
-    } else {
-        type_kind(old.logical_type, new.logical_type)
-    };
-    let detail = format!("none of the values was known: {} became {}", before.summary(), after.summary());
-    Some(blind_draft(kind, old, new, adapt, if all { 0.9 } else { 0.7 }, detail))
-}
-
-fn enumeration(profile: &FieldProfile) -> bool {
-    profile.complete
-        && (2..=25).contains(&profile.frequent.len())
-        && profile.filled() >= 30
-        && profile.filled() >= 8 * profile.frequent.len() as u64
-}
-
-/// New values of an enumeration that would have been seen before, had they been there.
-fn new_codes(
-    old: &Field,
-    new: &Field,
-    before: Option<&FieldProfile>,
-    after: Option<&FieldProfile>,
-) -> Option<Draft> {
-    let (before, after) = (before?, after?);
-    if !enumeration(before) || !after.complete || before.frequent.iter().any(|(_, count)| *count < 3) {
-        return None;
-    }
-    if before.boolean_like() && after.boolean_like() {
-        return None;
-    }
-    if !time_formats(Some(before)).is_empty() {
-        return None;
-    }
-    let filled = after.filled() as f64;
-    let added: Vec<&(String, u64)> = after
-        .frequent
-        .iter()
-        .filter(|(value, count)| {
-            let share = *count as f64 / filled;
-            let missed = before.filled() as f64 * (1.0 - share).max(1e-12).ln();
-            *count >= 3 && !before.frequent.iter().any(|(known, _)| known == value) && missed < -14.0
-        })
-        .collect();
-    if added.is_empty() {
-        return None;
-    }
-    let list: Vec<String> =
-        added.iter().take(8).map(|(value, count)| format!("`{value}` ({count} rows)")).collect();
-    let mut draft = Draft::new(DriftKind::EnumChanged, old, new, 0.95);
-    draft.only_added = true;
-    draft.evidence.push(evidence("values", 0.95, format!("new values: {}", list.join(", "))));
-    Some(draft)
 }
 
 /// A change of type or format that the schema says and no value contradicts.
@@ -604,7 +546,7 @@ fn by_chance(old: &Field, new: &Field, before: Option<&FieldProfile>, after: Opt
 }
 
 /// Is a value of that shape one of that type?
-fn of_type(logical_type: LogicalType, shape: &str) -> bool {
+pub(crate) fn of_type(logical_type: LogicalType, shape: &str) -> bool {
     match logical_type {
         LogicalType::Integer => shape == "integer",
         LogicalType::Decimal => shape == "integer" || shape.starts_with("decimal"),

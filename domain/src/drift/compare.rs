@@ -95,6 +95,13 @@ pub(crate) enum How {
     Differs,
 }
 
+impl How {
+    /// The old text is not in the new one any more: no repair writes it back exactly.
+    pub(crate) fn is_lossy(self) -> bool {
+        matches!(self, Self::Case | Self::TimeCut | Self::Ratio(false))
+    }
+}
+
 /// The best account of how one column follows from another.
 #[derive(Debug, Clone)]
 pub(crate) struct Relation {
@@ -109,8 +116,8 @@ pub(crate) struct Relation {
     pub minority: u32,
     /// A second account is just as good (day and month may be swapped).
     pub ambiguous: bool,
-    /// The values that disagree do so by a rule (one ratio): no honest edits, but another column
-    /// that is mostly alike, such as an amount in another currency.
+    /// The values that disagree do so by a rule (one ratio, a separator within): no honest edits, but
+    /// another column that is mostly alike, such as an amount in another currency.
     pub ruled: bool,
     /// Records whose time moved by the commonest span other than none, while hardly any stayed.
     pub shifted: u32,
@@ -224,7 +231,7 @@ fn ruled(pairs: &[Pair<'_>]) -> bool {
 }
 
 /// Measures an adapting transform on pairs.
-fn measure_adapt(pairs: &[Pair<'_>], how: How, transform: Transform) -> Relation {
+pub(crate) fn measure_adapt(pairs: &[Pair<'_>], how: How, transform: Transform) -> Relation {
     measure(pairs, how, Some(transform.clone()), |old, new| match adapt(&transform, &[Some(new)]) {
         Ok(Some(text)) => same(old, &text) || same_number(old, &text),
         _ => false,
@@ -278,7 +285,7 @@ pub(crate) fn relate(pairs: &[Pair<'_>], old: Option<&FieldProfile>, new: Option
     let mut found = candidates.swap_remove(best);
     found.ambiguous = ambiguous;
     found.shifted = shifted(&both, old, new);
-    found.ruled = found.how == How::Same && ruled(pairs);
+    found.ruled |= found.how == How::Same && ruled(pairs);
     if found.agreement() < 0.5 {
         found.how = How::Differs;
         found.adapt = None;
@@ -630,7 +637,10 @@ fn parts(pairs: &[Pair<'_>], both: &[(&str, &str)], found: &mut Vec<Relation>) {
         }
         for index in 0..3 {
             let transform = Transform::SplitPart { separator: separator.to_owned(), index };
-            let relation = measure_adapt(pairs, How::Part, transform);
+            let mut relation = measure_adapt(pairs, How::Part, transform);
+            // Old values with the separator in them come back cut: no edits, and there will be more.
+            let cut = both.iter().filter(|(old, new)| old.contains(separator) && new.contains(old)).count();
+            relation.ruled = cut >= 2;
             if relation.agreement() >= 0.7 {
                 found.push(relation);
             }

@@ -6,10 +6,11 @@ use super::{
     adapt::{adapt, json_at, json_text},
     calibrate::{BLIND_MOST, BlindFeatures, MOST, blind_logit, most_of, overlap_logit, shared, sigmoid},
     classify::{Context, Draft, DraftRepair, evidence},
-    columns::describe,
+    columns::{describe, most_written},
     compare::{How, LEAST_OVERLAP, Relation, measure},
     names,
     sketch::resemblance,
+    stranger::Turnover,
 };
 use crate::{
     drift::OverlapCheck,
@@ -57,6 +58,8 @@ impl Candidate<'_> {
 const WIDEST: usize = 250;
 /// From here on a move is reported as what happened.
 const CERTAIN: f64 = 0.5;
+/// The most that is said of the move of a column which still has some of its values.
+const THINNED: f64 = 0.7;
 /// Below it a candidate is not worth showing.
 const SHOWN: f64 = 0.2;
 
@@ -82,6 +85,15 @@ pub(crate) fn find<'a>(
         }
         candidates.extend(split(context, old, news));
         candidates.extend(flattened(context, old, news));
+    }
+    for candidate in &mut candidates {
+        // Emptied cells beside others that stayed: it may be moving, or be filled less and have a copy.
+        let name = &candidate.old.name;
+        let thinned = context.after.shape.field(name).is_some()
+            && context.overlap.pairs(name, name).is_some_and(|pairs| Turnover::of(&pairs).thinned());
+        if thinned {
+            candidate.alone = candidate.alone.min(THINNED);
+        }
     }
     candidates.retain(|candidate| candidate.alone >= 0.02);
     compete(context, &mut candidates, steady);
@@ -607,10 +619,18 @@ fn into_move(candidate: Candidate<'_>, kind: DriftKind) -> Move {
             .relation
             .as_ref()
             .is_some_and(|relation| matches!(relation.how, How::Zeros | How::Shift | How::DecimalForm));
+    let most = candidate.relation.as_ref().map_or(1.0, |relation| most_written(relation.how));
+    if most < 1.0 {
+        lines.push(evidence(
+            "lost",
+            0.0,
+            "the new values say less: the old ones cannot be written back".into(),
+        ));
+    }
     let repair = (!unwritable).then(|| DraftRepair {
         new_sources: candidate.news.iter().map(|new| new.name.clone()).collect(),
         adapt: candidate.adapt.clone(),
-        probability: candidate.probability,
+        probability: candidate.probability.min(most),
         evidence: lines.clone(),
         overlap,
     });

@@ -80,6 +80,12 @@ impl Turnover {
         self.stayed == 0 && (4..LEAST_OVERLAP).contains(&self.changed)
     }
 
+    /// Some cells were emptied and the others are as they were: a column that is filled less, not one
+    /// that was given to something else.
+    pub(crate) fn thinned(self) -> bool {
+        self.went > 0 && self.stayed >= 3 && (self.came + self.changed) * 4 <= self.stayed
+    }
+
     /// Enough of it for the values to be looked for elsewhere.
     pub(crate) fn is_suspect(self) -> bool {
         let turned = self.came + self.went;

@@ -12,6 +12,9 @@ pub(super) struct DriftbenchArguments {
     /// Draws the tables, the changes and what they hit.
     #[arg(long)]
     seed: u64,
+    /// The number of the first sync. With `--syncs 1 --notes`: all that was done and found in it.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
     /// How many syncs.
     #[arg(long, default_value_t = 1000)]
     syncs: u64,
@@ -31,6 +34,7 @@ pub(super) fn run(arguments: DriftbenchArguments, json_lines: bool) -> Result<bo
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let report = measure(&Options {
         seed: arguments.seed,
+        from: arguments.from,
         syncs: arguments.syncs,
         data: arguments.data,
         threads: if arguments.threads == 0 { processors } else { arguments.threads },
