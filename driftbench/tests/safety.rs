@@ -21,7 +21,13 @@ fn what_is_written_is_right_or_waits() {
 #[test]
 fn a_folder_without_data_is_refused_by_its_code() {
     let folder = tempfile::tempdir().expect("a folder");
-    let options =
-        Options { seed: 0, from: 0, syncs: 1, data: Some(folder.path().to_owned()), threads: 1, notes: false };
+    let options = Options {
+        seed: 0,
+        from: 0,
+        syncs: 1,
+        data: Some(folder.path().to_owned()),
+        threads: 1,
+        notes: false,
+    };
     assert_eq!(run(&options).expect_err("nothing there").code(), "AOS-0531");
 }

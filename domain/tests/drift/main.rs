@@ -4,3 +4,4 @@ mod adversarial;
 mod controls;
 mod kit;
 mod mutations;
+mod small_signs;
