@@ -22,7 +22,10 @@ use autonomos_domain::{
 };
 use futures::StreamExt;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 
 /// Rows of one statement of a snapshot: it holds back the server's clean-up while it runs.
@@ -183,7 +186,9 @@ impl Job {
                     let sql = format!("SELECT max({})::text FROM {}", ident(&field), table.quoted());
                     Next::Incremental { from: session.value(sql).await?, field }
                 }
-                SyncMode::Cdc => Next::Changes { lsn: settled(session).await? },
+                SyncMode::Cdc => {
+                    Next::Changes { lsn: settled(session, &self.config.slot(self.connection)?).await? }
+                }
             };
             // The place is one at which the table had this shape.
             let again = self.table(session).await?;
@@ -361,17 +366,29 @@ impl Job {
 
 /// The server's place in its log, once every commit before it is seen by everybody: what was committed
 /// up to there is in the snapshot, what was committed after comes as a change. A commit is in the log a
-/// moment before it is seen, or longer, where it waits for a standby.
-async fn settled(session: &mut Session) -> Result<u64, ConnectorError> {
+/// moment before it is seen, or longer, where it waits for a standby: if that is how the server commits,
+/// and something stays open for long, all that the slot kept comes again, in its order.
+async fn settled(session: &mut Session, slot: &str) -> Result<u64, ConnectorError> {
     let place = session.value("SELECT pg_current_wal_flush_lsn()::text".to_owned()).await?;
     let place = lsn(&place.unwrap_or_default())?;
-    let begun = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
-    let running = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
-    let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let begun = number(session.value(begun.to_owned()).await?);
+    // A transaction holds its own number until it is seen; a snapshot does not tell the newest ones.
+    let running = "SELECT coalesce(string_agg(transactionid::text, ','), '') FROM pg_catalog.pg_locks \
+                   WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted";
+    let running = async |session: &mut Session| -> Result<BTreeSet<String>, ConnectorError> {
+        let list = session.value(running.to_owned()).await?.unwrap_or_default();
+        Ok(list.split(',').filter(|number| !number.is_empty()).map(str::to_owned).collect())
+    };
+    let begun = running(session).await?;
     let since = Instant::now();
     // One that runs long has not committed yet, and comes as a change.
-    while number(session.value(running.to_owned()).await?) < begun && since.elapsed() < SETTLE {
+    while !begun.is_disjoint(&running(session).await?) {
+        if since.elapsed() >= SETTLE {
+            let standbys = "SELECT current_setting('synchronous_standby_names')";
+            let waits =
+                session.value(standbys.to_owned()).await?.is_some_and(|names| !names.trim().is_empty());
+            let kept = slot::find(session, slot).await?.map_or(place, |slot| slot.confirmed);
+            return Ok(if waits { place.min(kept) } else { place });
+        }
         tokio::time::sleep(SETTLE_STEP).await;
     }
     Ok(place)

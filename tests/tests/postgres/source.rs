@@ -304,6 +304,35 @@ async fn what_the_log_of_changes_leaves_out_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_its_standby_for_longer_than_a_reader_does_is_not_lost() {
+    let server = Postgres::logical();
+    let source = Source::new(&server);
+    source.run("CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'seen')");
+    source.read_all(SyncMode::Cdc, &mut Copy::default()).await;
+    let order = |sql: &str| server.execute("postgres", sql);
+    order("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").expect("set");
+    order("SELECT pg_reload_conf()").expect("taken over");
+    std::thread::scope(|scope| {
+        let insert = "SET synchronous_commit = on; INSERT INTO t VALUES (2, 'unseen')";
+        let waiting = scope.spawn(|| source.run(insert));
+        let waits =
+            "DO $$ BEGIN ASSERT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'); END $$";
+        while order(waits).is_err() {
+            assert!(!waiting.is_finished(), "the commit does not wait");
+            std::thread::yield_now();
+        }
+        let mut copy = Copy::default();
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(source.read_all(SyncMode::Cdc, &mut copy)));
+        let end = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        order(end).expect("no longer waits");
+        waiting.join().expect("committed here");
+        let names: Vec<&str> = copy.rows.values().map(|row| row["name"].as_str()).collect();
+        assert_eq!(names, ["seen", "unseen"]);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_altered_is_noticed_between_its_changes() {
     let server = Postgres::logical();
     let source = Source::new(&server);
