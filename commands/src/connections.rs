@@ -384,12 +384,9 @@ fn unanswered(limit: Duration) -> ConnectorError {
 impl TaskHandler for ConnectionService {
     /// Finishes deletions: register it under [`CLOSE_CONNECTION_ACTION`].
     async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
-        let payload: ClosePayload =
-            serde_json::from_value(task.payload.clone()).map_err(|error| TaskFailure {
-                code: "AOS-0317".to_owned(),
-                message: format!("the task's payload is not a deletion's: {error}"),
-                retryable: false,
-            })?;
+        let payload: ClosePayload = serde_json::from_value(task.payload.clone()).map_err(|error| {
+            TaskFailure::lasting("AOS-0317", format!("the task's payload is not a deletion's: {error}"))
+        })?;
         let context = CommandContext {
             causation_id: Some(task.task_id.0),
             ..CommandContext::new(

@@ -207,6 +207,14 @@ impl CommandError {
         }
     }
 
+    /// How long a source asked to be left alone.
+    pub const fn wait(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Connector(error) => error.wait(),
+            _ => None,
+        }
+    }
+
     /// True if the commit was refused because someone appended first.
     pub const fn is_conflict(&self) -> bool {
         matches!(self, Self::Append(AppendError::Conflict { .. }) | Self::Fenced { .. })

@@ -37,7 +37,7 @@ use autonomos_log::seal::KeyRing;
 use request::{slot_free, slot_take};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use stream::StreamOutcome;
 use uuid::Uuid;
 
@@ -125,6 +125,14 @@ impl SyncError {
             Self::Busy(_) => "AOS-0362",
             Self::Encode(_) => "AOS-0360",
             Self::Cursor { .. } => "AOS-0363",
+        }
+    }
+
+    const fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Command(error) => error.wait(),
+            Self::Connector(error) => error.wait(),
+            _ => None,
         }
     }
 
@@ -292,10 +300,8 @@ impl SyncRunner {
 }
 
 fn payload_of(payload: &Value) -> Result<SyncPayload, TaskFailure> {
-    serde_json::from_value(payload.clone()).map_err(|error| TaskFailure {
-        code: "AOS-0361".to_owned(),
-        message: format!("the task's payload is not a sync's: {error}"),
-        retryable: false,
+    serde_json::from_value(payload.clone()).map_err(|error| {
+        TaskFailure::lasting("AOS-0361", format!("the task's payload is not a sync's: {error}"))
     })
 }
 
@@ -307,6 +313,7 @@ impl TaskHandler for SyncRunner {
             code: error.code().to_owned(),
             message: error.to_string(),
             retryable: error.retryable(),
+            wait: error.wait(),
         })
     }
 

@@ -115,11 +115,26 @@ pub struct TaskFailure {
     pub message: String,
     /// Worth another attempt.
     pub retryable: bool,
+    /// No sooner than that: a source asked for it.
+    pub wait: Option<Duration>,
+}
+
+impl TaskFailure {
+    /// One that another attempt would not mend.
+    pub fn lasting(code: &str, message: String) -> Self {
+        Self { code: code.to_owned(), message, retryable: false, wait: None }
+    }
+
+    /// One that another attempt may mend.
+    pub fn passing(code: &str, message: String) -> Self {
+        Self { retryable: true, ..Self::lasting(code, message) }
+    }
 }
 
 impl From<CommandError> for TaskFailure {
     fn from(error: CommandError) -> Self {
-        Self { code: error.code().to_owned(), message: error.to_string(), retryable: error.retryable() }
+        let wait = error.wait();
+        Self { code: error.code().to_owned(), message: error.to_string(), retryable: error.retryable(), wait }
     }
 }
 

@@ -38,6 +38,14 @@ impl ConnectorError {
         }
     }
 
+    /// How long the source asked to be left alone.
+    pub const fn wait(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     pub const fn retryable(&self) -> bool {
         matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
     }

@@ -126,11 +126,8 @@ async fn handle(
                     Ok(result) => Finish::Returned(result),
                     Err(error) => {
                         tracing::error!(task = %key.id, %error, "a task's handler panicked");
-                        Finish::Returned(Err(TaskFailure {
-                            code: "AOS-0355".to_owned(),
-                            message: "the task's handler broke down".to_owned(),
-                            retryable: true,
-                        }))
+                        let message = "the task's handler broke down".to_owned();
+                        Finish::Returned(Err(TaskFailure::passing("AOS-0355", message)))
                     }
                 };
             }
@@ -168,16 +165,15 @@ async fn record(shared: &Shared, key: TaskKey, version: u64, finish: Finish) {
         code: failure.code,
         message: failure.message,
         retryable: failure.retryable,
+        wait_seconds: failure.wait.map(|wait| wait.as_secs()),
         now,
     };
     let command = match finish {
         Finish::Returned(Ok(result)) => TaskCommand::SucceedTask { result },
         Finish::Returned(Err(failure)) => fail(failure),
-        Finish::TimedOut => fail(TaskFailure {
-            code: "AOS-0354".to_owned(),
-            message: "it took longer than its time-out".to_owned(),
-            retryable: true,
-        }),
+        Finish::TimedOut => {
+            fail(TaskFailure::passing("AOS-0354", "it took longer than its time-out".to_owned()))
+        }
         Finish::Overran => TaskCommand::ConfirmCancel,
         Finish::ShuttingDown => TaskCommand::LoseWorker { now },
     };
@@ -191,8 +187,7 @@ async fn record(shared: &Shared, key: TaskKey, version: u64, finish: Finish) {
         }
     };
     // Such as a result that is too large: the task has an end all the same.
-    let failure =
-        TaskFailure { code: refused.code().to_owned(), message: refused.to_string(), retryable: false };
+    let failure = TaskFailure::lasting(refused.code(), refused.to_string());
     let command = shared.in_term(fail(failure));
     if let Err(error) = insist(shared, &context(key, version, "refused"), key, command).await {
         tracing::warn!(task = %key.id, %error, "the end of a task's attempt was refused");

@@ -87,7 +87,7 @@ impl TaskHandler for Worker {
 impl Worker {
     async fn act(&self, task: &TaskRun) -> Result<Value, TaskFailure> {
         let failure =
-            |retryable| TaskFailure { code: "AOS-9999".to_owned(), message: "as told".to_owned(), retryable };
+            |retryable| TaskFailure { retryable, ..TaskFailure::lasting("AOS-9999", "as told".to_owned()) };
         match task.payload["do"].as_str().unwrap_or("succeed") {
             "fail" => Err(failure(false)),
             "fail_first" if task.attempt == 1 => Err(failure(true)),

@@ -33,6 +33,7 @@ fn task_command() -> impl Strategy<Value = TaskCommand> {
             code: "c".into(),
             message: "m".into(),
             retryable,
+            wait_seconds: None,
             now: at(now),
         }),
         Just(TaskCommand::RequestCancel),

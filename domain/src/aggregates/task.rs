@@ -102,11 +102,13 @@ pub enum TaskCommand {
     SucceedTask {
         result: Value,
     },
-    /// Retries with back-off while `retryable` and tries are left; else fails or dies.
+    /// Retries with back-off while `retryable` and tries are left; else fails or dies. `wait_seconds`:
+    /// no sooner than that, as a source asked; at most a day.
     FailTask {
         code: String,
         message: String,
         retryable: bool,
+        wait_seconds: Option<u64>,
         now: DateTime<Utc>,
     },
     /// Its worker is gone (crash or shutdown): tried again at once, even if its retries are used up,
@@ -209,12 +211,15 @@ impl Task {
             (Command::FailTask { .. }, Status::Running) if self.cancel_requested => {
                 Ok(vec![TaskEvent::TaskCancelled {}])
             }
-            (Command::FailTask { code, message, retryable, now }, Status::Running) => {
+            (Command::FailTask { code, message, retryable, wait_seconds, now }, Status::Running) => {
                 let (code, message) = (limits::cut(code), limits::cut(message));
                 Ok(vec![if !retryable {
                     TaskEvent::TaskFailed { code, message }
                 } else if self.attempt <= self.max_retries {
-                    let at = now + back_off(task_id, self.attempt);
+                    let asked = wait_seconds.map_or(TimeDelta::zero(), |seconds| {
+                        TimeDelta::seconds(seconds.min(LONGEST_WAIT_SECONDS) as i64)
+                    });
+                    let at = now + asked.max(back_off(task_id, self.attempt));
                     TaskEvent::TaskRetryScheduled { attempt: self.attempt + 1, at, code, message }
                 } else {
                     TaskEvent::TaskDied { code, message }
@@ -326,6 +331,8 @@ impl Task {
 pub const REQUESTED: &str = "requested";
 /// The code of a retry after its worker stopped.
 pub const WORKER_LOST: &str = "AOS-0353";
+/// What a source may ask for: most quotas begin anew within a day.
+const LONGEST_WAIT_SECONDS: u64 = 86_400;
 /// Workers a task may lose, however few retries it has.
 const LOST_WORKERS: u32 = 30;
 const BACK_OFF_BASE_MILLISECONDS: u64 = 2_000;

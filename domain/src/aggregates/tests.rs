@@ -335,6 +335,7 @@ fn tasks_retry_die_and_cancel() {
         code: "AOS-0299".into(),
         message: "gone".into(),
         retryable,
+        wait_seconds: None,
         now: at(0),
     };
     let (code, message) = ("AOS-0299".to_owned(), "gone".to_owned());
@@ -347,6 +348,15 @@ fn tasks_retry_die_and_cancel() {
         panic!("{retried:?}")
     };
     assert!((TimeDelta::seconds(1)..=TimeDelta::seconds(2)).contains(&(*next - at(0))), "{next}");
+    for (asked, waits) in [(90, 90), (1_000_000, 86_400)] {
+        let mut command = fail(true);
+        if let TaskCommand::FailTask { wait_seconds, .. } = &mut command {
+            *wait_seconds = Some(asked);
+        }
+        let told = state::<Task>(&running).decide(command).unwrap();
+        let TaskEvent::TaskRetryScheduled { at: next, .. } = &told[0] else { panic!("{told:?}") };
+        assert_eq!(*next - at(0), TimeDelta::seconds(waits));
+    }
     let second = [&running[..], &retried, &[started(2)]].concat();
     let died = TaskEvent::TaskDied { code, message };
     check::<Task>(&second, fail(true), Ok(vec![died.clone()]));
