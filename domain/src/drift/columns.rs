@@ -124,8 +124,22 @@ pub(crate) fn column_drift(
         _ => None,
     });
     let draft = draft.or_else(|| one_renamed(context, old, new, relation));
+    let draft = draft.or_else(|| if relation.is_none() { recased(context, old, new) } else { None });
     drafts.extend(draft.or_else(|| new_codes(old, new, before, after)));
     drafts
+}
+
+/// Of too few values to compare, each is the old one in other case: nobody edits like that.
+fn recased(context: &Context<'_>, old: &Field, new: &Field) -> Option<Draft> {
+    let pairs = context.has_overlap().then(|| context.overlap.pairs(&old.name, &new.name))??;
+    let both: Vec<(&str, &str)> = pairs.iter().filter_map(|(old, new)| Some(((*old)?, (*new)?))).collect();
+    let other_case = |old: &str, new: &str| old != new && old.to_lowercase() == new.to_lowercase();
+    (both.len() >= 2 && both.iter().all(|(old, new)| other_case(old, new))).then(|| {
+        let mut draft = Draft::new(DriftKind::FormatChanged, old, new, 0.9);
+        let detail = format!("all {} values of common records are written in other case", both.len());
+        draft.evidence.push(evidence("format", 0.9, detail));
+        draft
+    })
 }
 
 fn unaccounted(old: &Field, new: &Field, before: &FieldProfile, after: &FieldProfile) -> Option<Draft> {

@@ -115,3 +115,12 @@ fn what_is_lost_is_not_promised() {
         assert!(finding.evidence.iter().any(|line| line.signal == "lost"), "{finding:?}");
     }
 }
+
+#[test]
+fn two_values_in_capitals_are_no_edits() {
+    let rare = |row: usize| (row % 100 == 7).then(|| format!("Membrane {row}"));
+    let findings = editions("fraction", rare, |row| rare(row).map(|text| text.to_uppercase()));
+    assert_eq!(of(&findings, "fraction").map(|found| found.kind), Some(DriftKind::FormatChanged));
+    let edited = |row: usize| if row == 7 { Some("Nucleus".to_owned()) } else { rare(row) };
+    assert!(of(&editions("fraction", rare, edited), "fraction").is_none());
+}
