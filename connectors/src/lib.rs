@@ -3,9 +3,11 @@
 pub mod error;
 pub mod file;
 pub mod network;
+mod pem;
 pub mod port;
 pub mod postgres;
 pub mod registry;
+pub mod salesforce;
 
 pub use error::ConnectorError;
 pub use file::{FileConnector, FileScope};
@@ -13,3 +15,4 @@ pub use network::NetworkScope;
 pub use port::{Connector, ConnectorInfo, ReadEvent};
 pub use postgres::PostgresConnector;
 pub use registry::{ConnectScope, Registry};
+pub use salesforce::SalesforceConnector;

@@ -3,7 +3,19 @@
 //! and the metadata page that hands out the machine's own credentials.
 
 use crate::error::ConnectorError;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use reqwest::{
+    Client, ClientBuilder, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long a connection may take to come about.
+const CONNECT_IN: Duration = Duration::from_secs(10);
 
 /// What the operator lets connections reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +66,38 @@ impl NetworkScope {
         Ok(allowed)
     }
 
+    /// What an HTTP client is made of that connects to allowed addresses alone, whatever a name means when
+    /// it is looked up, and follows no redirect. Look at each address by [`Self::reachable`] before: what
+    /// is an address in place of a name is not looked up. An answer may be silent for as long as `silence`.
+    pub(crate) fn http(self, silence: Duration) -> ClientBuilder {
+        autonomos_objects::provider_install();
+        Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .https_only(!self.private)
+            .connect_timeout(CONNECT_IN)
+            .read_timeout(silence)
+            .dns_resolver(Arc::new(Resolver(self)))
+    }
+
+    /// Whether an address of the web may be asked: encrypted, or within what the operator allows.
+    pub(crate) async fn reachable(self, url: &Url, field: &str) -> Result<(), ConnectorError> {
+        let refused = |message: String| ConnectorError::Configuration {
+            code: "AOS-0261",
+            field: field.to_owned(),
+            message,
+        };
+        let Some(host) = url.host_str() else {
+            return Err(refused(format!("`{url}` names no host")));
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.private => {}
+            _ => return Err(refused(format!("`{host}` is to be asked by https"))),
+        }
+        self.resolve(host, url.port_or_known_default().unwrap_or(443), field).await.map(|_| ())
+    }
+
     /// Whether an address may be connected to.
     pub fn allows(self, address: IpAddr) -> bool {
         match reach(address) {
@@ -61,6 +105,22 @@ impl NetworkScope {
             Reach::Private => self.private,
             Reach::Never => false,
         }
+    }
+}
+
+struct Resolver(NetworkScope);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let scope = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found: Vec<_> = found.filter(|address| scope.allows(address.ip())).collect();
+            if found.is_empty() {
+                return Err(format!("`{}` has no address that may be connected to", name.as_str()).into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 

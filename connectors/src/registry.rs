@@ -6,6 +6,7 @@ use crate::file::{self, FileConnector, FileScope};
 use crate::network::NetworkScope;
 use crate::port::{Capabilities, Connector, ConnectorInfo};
 use crate::postgres::{self, PostgresConnector};
+use crate::salesforce::{self, SalesforceConnector};
 use autonomos_domain::ids::ConnectionId;
 use serde_json::Value;
 use std::sync::Arc;
@@ -65,6 +66,18 @@ impl Registry {
                     deletes: true,
                 },
             },
+            ConnectorInfo {
+                id: salesforce::CONNECTOR_ID,
+                name: "Salesforce",
+                config_schema: salesforce::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    incremental_dedup: true,
+                    cdc: false,
+                    deletes: true,
+                },
+            },
         ]
     }
 
@@ -81,6 +94,7 @@ impl Registry {
             postgres::CONNECTOR_ID => {
                 Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
             }
+            salesforce::CONNECTOR_ID => Ok(Arc::new(SalesforceConnector::new(config, scope.network)?)),
             unknown => {
                 let known: Vec<&str> = self.catalogue().iter().map(|info| info.id).collect();
                 Err(ConnectorError::Configuration {
@@ -107,6 +121,9 @@ mod tests {
             panic!("`fax` must not connect")
         };
         assert_eq!(error.code(), "AOS-0201");
-        assert_eq!(error.to_string(), "there is no connector `fax`: use one of `file`, `s3`, `postgres`");
+        assert_eq!(
+            error.to_string(),
+            "there is no connector `fax`: use one of `file`, `s3`, `postgres`, `salesforce`"
+        );
     }
 }

@@ -5,7 +5,7 @@ import { useState } from "react";
 import * as calls from "@/api/calls";
 import { ApiError } from "@/api/error";
 import { q } from "@/api/queries";
-import type { Connector } from "@/api/types";
+import type { Connector, JsonSchema } from "@/api/types";
 import { useDraft } from "@/lib/hooks";
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/cx";
@@ -86,6 +86,15 @@ export function ConnectionNew() {
   );
 }
 
+/** Whether something at this place, or below it, is never to be shown or kept. */
+function holdsSecret(schema: JsonSchema | undefined): boolean {
+  return (
+    Boolean(schema?.writeOnly) ||
+    Object.values(schema?.properties ?? {}).some(holdsSecret) ||
+    (schema?.oneOf ?? []).some(holdsSecret)
+  );
+}
+
 function NewForm({ connector }: { connector: Connector }) {
   const client = useQueryClient();
   const navigate = route.useNavigate();
@@ -96,8 +105,8 @@ function NewForm({ connector }: { connector: Connector }) {
   // A secret is never written to the browser's storage.
   const [secrets, setSecrets] = useState<Values>({});
   const isSecret = (name: string) =>
-    [connector.config_schema, ...(connector.config_schema.oneOf ?? [])].some(
-      (schema) => schema.properties?.[name]?.writeOnly,
+    [connector.config_schema, ...(connector.config_schema.oneOf ?? [])].some((schema) =>
+      holdsSecret(schema.properties?.[name]),
     );
   const setConfig = (config: Values) => {
     const entries = Object.entries(config);

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { afterEach, expect, test } from "vitest";
 import type { JsonSchema } from "@/api/types";
 import postgres from "../../../../schemas/connectors/postgres.json";
+import salesforce from "../../../../schemas/connectors/salesforce.json";
 import { SchemaForm, type Values } from "./schema-form";
 
 afterEach(cleanup);
@@ -92,4 +93,42 @@ test("the form of Postgres hides the password and offers what has defaults among
   expect(screen.getByLabelText(/^Password/).getAttribute("type")).toBe("password");
   fireEvent.change(screen.getByLabelText(/^Encryption/), { target: { value: "verify-full" } });
   expect(value).toEqual({ ssl_mode: "verify-full" });
+});
+
+function Salesforce({ seen }: { seen: (value: Values) => void }) {
+  const [value, setValue] = useState<Values>({});
+  seen(value);
+  return (
+    <SchemaForm
+      schema={salesforce as unknown as JsonSchema}
+      value={value}
+      onChange={setValue}
+      errorAt={() => undefined}
+    />
+  );
+}
+
+test("the form of Salesforce has three ways to sign in, and takes along what they share alone", () => {
+  let value: Values = {};
+  render(<Salesforce seen={(next) => (value = next)} />);
+  const way = screen.getByLabelText("Way to sign in");
+  expect([...way.querySelectorAll("option")].map((option) => option.textContent)).toEqual([
+    "Refresh token",
+    "JWT bearer",
+    "Client credentials",
+  ]);
+  // The first way is chosen by nobody, and said all the same.
+  fireEvent.change(screen.getByLabelText(/^Consumer key/), { target: { value: "3MVG9" } });
+  fireEvent.change(screen.getByLabelText(/^Refresh token/), { target: { value: "token" } });
+  expect(screen.getByLabelText(/^Refresh token/).getAttribute("type")).toBe("password");
+  expect(value).toEqual({
+    auth: { kind: "refresh_token", client_id: "3MVG9", refresh_token: "token" },
+  });
+  fireEvent.change(way, { target: { value: "1" } });
+  expect(value).toEqual({ auth: { kind: "jwt_bearer", client_id: "3MVG9" } });
+  expect(screen.getByLabelText(/^Private key/).getAttribute("type")).toBe("password");
+  fireEvent.change(screen.getByLabelText(/^User/), { target: { value: "ada" } });
+  fireEvent.change(way, { target: { value: "2" } });
+  expect(value).toEqual({ auth: { kind: "client_credentials", client_id: "3MVG9" } });
+  expect(screen.queryByLabelText(/^Private key/)).toBeNull();
 });

@@ -47,13 +47,14 @@ export function SchemaForm({ schema, value, onChange, errorAt, pointer = "", cus
   const variant = variants[chosen];
   const properties = { ...schema.properties, ...variant?.properties };
   const required = new Set([...(schema.required ?? []), ...(variant?.required ?? [])]);
-  const order = schema["x-order"] ?? [];
+  const order = [...(schema["x-order"] ?? []), ...(variant?.["x-order"] ?? [])];
   const placeOf = (name: string) => (order.includes(name) ? order.indexOf(name) : order.length);
   const entries = Object.entries(properties)
     .filter(([, property]) => property.const === undefined)
     .sort(([left], [right]) => placeOf(left) - placeOf(right));
   const set = (name: string, next: unknown) => {
-    const rest = { ...value };
+    // What tells the variants apart is said with the first field, though nobody chose it.
+    const rest = { ...constants(variant), ...value };
     if (next === undefined || next === "") delete rest[name];
     else rest[name] = next;
     onChange(rest);
@@ -81,9 +82,17 @@ export function SchemaForm({ schema, value, onChange, errorAt, pointer = "", cus
             <Select
               {...control}
               value={chosen}
-              onChange={(event) =>
-                onChange({ ...value, ...constants(variants[Number(event.target.value)]) })
-              }
+              onChange={(event) => {
+                const next = variants[Number(event.target.value)];
+                // What only the other ways know does not go along.
+                const kept = Object.entries(value).filter(
+                  ([name]) =>
+                    schema.properties?.[name] ??
+                    next?.properties?.[name] ??
+                    !variant?.properties?.[name],
+                );
+                onChange({ ...Object.fromEntries(kept), ...constants(next) });
+              }}
             >
               {variants.map((option, index) => (
                 <option key={index} value={index}>
