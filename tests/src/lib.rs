@@ -12,6 +12,7 @@ pub mod disk;
 pub mod drill;
 pub mod journey;
 pub mod load;
+pub mod mongo;
 pub mod node;
 pub mod process;
 pub mod proxy;

@@ -77,6 +77,7 @@ impl Connector for FakeSource {
             cursor_fields: Vec::new(),
             sync_modes: vec![SyncMode::Full],
             estimated_rows: None,
+            sampled: None,
         }])
     }
 

@@ -147,6 +147,7 @@ impl FileConnector {
                     cursor_fields: edition.cursor_fields,
                     sync_modes: vec![SyncMode::Full, SyncMode::Incremental],
                     estimated_rows: edition.estimated_rows,
+                    sampled: None,
                 }),
                 Err(cause) => {
                     tracing::warn!(stream = %stream.name, code = cause.code(), "file left out of discovery: {cause}");

@@ -295,6 +295,7 @@ impl Types {
             cursor_fields,
             sync_modes,
             estimated_rows: table.rows,
+            sampled: None,
         }
     }
 }

@@ -209,6 +209,7 @@ fn connections_select_what_was_discovered() {
         cursor_fields: vec!["at".into()],
         sync_modes: vec![SyncMode::Full],
         estimated_rows: None,
+        sampled: None,
     };
     let discovered = ConnectionEvent::StreamsDiscovered { streams: vec![stream] };
     let select = |name: &str, sync_mode, key: Option<&str>| StreamSelection {

@@ -111,6 +111,8 @@ export interface DiscoveredStream {
   cursor_fields: string[];
   sync_modes: SyncMode[];
   estimated_rows?: number | null;
+  /** What the fields were learnt from, where a source has no schema of its own. */
+  sampled?: { documents: number; paths: Record<string, Record<string, number>> } | null;
 }
 
 export type SyncStatus = "queued" | "running" | "succeeded" | "failed" | "cancelled";

@@ -196,6 +196,7 @@ pub(crate) async fn fill(world: &World, number: u128) -> Position {
         cursor_fields: vec![],
         sync_modes: vec![SyncMode::Full],
         estimated_rows: Some(5),
+        sampled: None,
     };
     let selection = StreamSelection {
         name: "accounts".to_owned(),

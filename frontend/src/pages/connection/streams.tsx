@@ -291,6 +291,14 @@ function LongList(props: ListProps) {
   );
 }
 
+/** The types that a field's values had, where they were of more than one. */
+function mixed(stream: DiscoveredStream, field: string): string | null {
+  const types = Object.entries(stream.sampled?.paths[field] ?? {});
+  return types.length > 1
+    ? types.map(([type, number]) => `${type} ${count(number)}`).join(", ")
+    : null;
+}
+
 function StreamRow({
   stream,
   choice,
@@ -317,6 +325,9 @@ function StreamRow({
               <span className="block text-xs text-muted">
                 {many(stream.fields.length, "field")}
                 {stream.estimated_rows ? ` · about ${count(stream.estimated_rows)} rows` : ""}
+                {stream.sampled
+                  ? ` · learnt from ${many(stream.sampled.documents, "document")}`
+                  : ""}
                 {stream.primary_key.length
                   ? ` · key ${stream.primary_key.join(", ")}`
                   : " · no key"}
@@ -385,7 +396,7 @@ function StreamRow({
               className="inline-flex items-center gap-2 rounded-lg border border-line px-2 py-1 text-xs"
             >
               <span className="font-bold break-all">{field.name}</span>
-              <span className="text-muted">{field.type}</span>
+              <span className="text-muted">{mixed(stream, field.name) ?? field.type}</span>
               {stream.primary_key.includes(field.name) ? <Badge tone="source">key</Badge> : null}
             </li>
           ))}
