@@ -11,6 +11,7 @@ mod feeds;
 pub mod intelligence;
 pub mod keys;
 pub mod processes;
+pub mod repairs;
 pub mod secrets;
 pub mod sync;
 pub mod tasks;

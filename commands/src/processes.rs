@@ -2,6 +2,8 @@
 //! follow from what it saw, so that seeing it twice does nothing twice. One file each, all listed here.
 
 mod drift_status;
+mod repair_calibration;
+mod repair_expiry;
 mod snapshot_release;
 
 use crate::{error::CommandError, execute::Commands};
@@ -31,7 +33,12 @@ trait ProcessManager: Send + Sync + 'static {
 
 /// Every process manager there is.
 fn all() -> Vec<Arc<dyn ProcessManager>> {
-    vec![Arc::new(drift_status::DriftStatusManager), Arc::new(snapshot_release::SnapshotReleaseManager)]
+    vec![
+        Arc::new(drift_status::DriftStatusManager),
+        Arc::new(repair_calibration::RepairCalibrationManager),
+        Arc::new(repair_expiry::RepairExpiryManager),
+        Arc::new(snapshot_release::SnapshotReleaseManager),
+    ]
 }
 
 /// Starts them.

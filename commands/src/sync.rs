@@ -114,6 +114,10 @@ pub(crate) enum SyncError {
     Encode(String),
     #[error("the cursor `{cursor}` cannot be read, so where to go on is not known: {reason}")]
     Cursor { cursor: String, reason: String },
+    #[error(
+        "stream `{stream}` drifted and its connection's policy is to pause: it goes on once nothing of it waits"
+    )]
+    Paused { stream: String },
 }
 
 impl SyncError {
@@ -125,6 +129,7 @@ impl SyncError {
             Self::Busy(_) => "AOS-0362",
             Self::Encode(_) => "AOS-0360",
             Self::Cursor { .. } => "AOS-0363",
+            Self::Paused { .. } => "AOS-0364",
         }
     }
 
@@ -142,7 +147,7 @@ impl SyncError {
             Self::Command(error) => error.retryable(),
             Self::Connector(error) => error.retryable(),
             Self::Busy(_) => true,
-            Self::Domain(_) | Self::Encode(_) | Self::Cursor { .. } => false,
+            Self::Domain(_) | Self::Encode(_) | Self::Cursor { .. } | Self::Paused { .. } => false,
         }
     }
 

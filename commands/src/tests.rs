@@ -3,6 +3,7 @@
 mod auth;
 mod connections;
 mod execute;
+mod repairs;
 mod tasks;
 mod uploads;
 

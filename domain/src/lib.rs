@@ -10,5 +10,6 @@ pub mod limits;
 pub mod mapping;
 pub mod matching;
 pub mod ontology;
+pub mod policy;
 pub mod repair;
 pub mod schema;

@@ -1,4 +1,8 @@
-//! From findings to impacts: which columns of a mapping a drift takes the ground from under.
+//! From findings to impacts: which columns of a mapping a drift takes the ground from under. And back:
+//! what a policy would have made of the proposals of the past.
+
+pub mod backtest;
+pub mod calibration;
 
 use crate::{
     aggregates::mapping::DriftImpact,

@@ -1,9 +1,11 @@
 //! HTTP: the routes, the layers around them, and the OpenAPI document made from both.
 
 mod auth;
+mod backtests;
 mod connections;
 mod document;
 mod drift;
+mod dry_runs;
 pub(crate) mod events;
 mod exports;
 mod extract;
@@ -18,6 +20,7 @@ mod limits;
 mod mappings;
 mod matches;
 mod ops;
+mod policies;
 mod problem;
 mod quarantine;
 mod query;
@@ -76,10 +79,13 @@ fn api() -> OpenApiRouter<App> {
         .merge(drift::routes())
         .merge(mappings::routes())
         .merge(repairs::routes())
+        .merge(dry_runs::routes())
+        .merge(backtests::routes())
         .merge(quarantine::routes())
         .merge(uploads::routes())
         .merge(rules::routes())
         .merge(settings::routes())
+        .merge(policies::routes())
         .merge(views::routes())
         .merge(exports::routes())
         .merge(matches::routes())

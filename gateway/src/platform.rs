@@ -19,6 +19,7 @@ use autonomos_commands::{
     execute::{CommandOptions, Commands, Watch},
     keys::KeyStore,
     processes,
+    repairs::{EXPIRE_REPAIR_ACTION, RepairExpiry},
     sync::{SYNC_ACTION, SyncRunner},
     tasks::{Hosting, TaskHandle, TaskOptions, TaskService},
     tickets::Tickets,
@@ -121,6 +122,7 @@ impl Platform {
         let processes = roles.worker.then(|| start_processes(&commands, &control, sharing.as_ref()));
         let tasks = TaskService::new(task_options(config, sharing.as_ref(), roles), commands.clone())
             .register(SYNC_ACTION, Arc::new(runner))
+            .register(EXPIRE_REPAIR_ACTION, Arc::new(RepairExpiry::new(commands.clone())))
             .register(CLOSE_CONNECTION_ACTION, Arc::new(connections.clone()))
             .start()?;
         let nodes = match sharing {

@@ -40,6 +40,10 @@ pub enum ProjectionError {
     QueryFailed(String),
     #[error("the query took longer than {seconds} s and was stopped")]
     QueryTimeout { seconds: u64 },
+    #[error("the dry run took longer than {seconds} s and was stopped")]
+    DryRunTimeout { seconds: u64 },
+    #[error("the dry run needs more memory than a file of the unified views may take")]
+    DryRunTooLarge,
     #[error("the export failed: {0}")]
     Export(String),
     #[error("projector `{projector}` is not parked for this tenant: there is nothing to skip")]
@@ -84,6 +88,8 @@ impl ProjectionError {
             Self::QueryRefused(_) => "AOS-0413",
             Self::QueryFailed(_) => "AOS-0414",
             Self::QueryTimeout { .. } => "AOS-0415",
+            Self::DryRunTimeout { .. } => "AOS-0446",
+            Self::DryRunTooLarge => "AOS-0447",
             Self::Export(_) => "AOS-0416",
             Self::NotParked { .. } => "AOS-0417",
             Self::AlreadyRebuilding { .. } => "AOS-0418",

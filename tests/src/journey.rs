@@ -106,6 +106,9 @@ pub async fn main_job(client: &Client, inbox: &Path, midway: impl AsyncFnOnce())
         .unwrap_or_else(|| panic!("a repair applied alone: {repairs:?}"));
     assert!(applied["confidence"].as_f64().expect("a number") >= 0.99);
     let id = applied["id"].as_str().expect("an id");
+    let dry = client.post(&format!("/aam/repairs/{id}/dry-run"), json!({})).await.expect(200);
+    assert_eq!((&dry["action"], &dry["entity"]), (&json!("rollback"), &json!("account")), "{dry}");
+    assert_eq!(dry["rows"]["affected"], 0, "held cells would keep their last good value: {dry}");
     let answer = client.post(&format!("/aam/repairs/{id}/rollback"), json!({})).await;
     let position = answer.position().expect("a write says where it stands");
     answer.expect(200);

@@ -172,6 +172,9 @@ fn body(known: &Known, path: &str, method: &str, ontology: &Value) -> Value {
         "put" if at("/streams") => json!({ "streams": [] }),
         "put" if path.contains("/mappings/") => json!({ "entity": null, "key": [], "fields": [] }),
         "put" if at("/autonomy") => json!({ "mode": "auto" }),
+        "put" if at("/policies") => {
+            json!({ "version": 0, "rules": [{ "connection_id": known.connection, "protected": true }] })
+        }
         "put" if at("/policy") => json!({ "automatic_from": 0.99, "ask_from": 0.6 }),
         "put" if at("/ontology") => ontology.clone(),
         "patch" if path.contains("/connections/") => json!({ "name": "taken over" }),
@@ -184,6 +187,10 @@ fn body(known: &Known, path: &str, method: &str, ontology: &Value) -> Value {
         }
         "post" if at("/merge") => json!({ "entity": "account", "with": known.row }),
         "post" if at("/unmerge") => json!({ "record_id": known.row }),
+        "post" if at("/backtest") => {
+            json!({ "policy": { "automatic_from": 0.99, "ask_from": 0.6 },
+                    "rules": [{ "connection_id": known.connection, "protected": true }] })
+        }
         "post" if at("/dcl/query") => json!({ "sql": "SELECT * FROM accounts" }),
         "post" if at("/users") => {
             json!({ "email": "helper@other.example", "password": "correct-horse-battery", "role": "viewer" })

@@ -16,7 +16,8 @@ use autonomos_domain::{
     ids::{FeedId, RepairId},
     mapping::MappingContent,
     ontology::Entity,
-    repair::impacts_on,
+    policy::{PolicyInForce, RepairRules},
+    repair::{calibration::TenantCalibration, impacts_on},
     schema::StreamShape,
 };
 use std::collections::BTreeSet;
@@ -110,17 +111,38 @@ pub fn follow(
     findings: &[DriftFinding],
     rules: Rules<'_>,
 ) -> MappingCommand {
-    let protected_targets = rules.entity.map_or_else(Vec::new, |entity| {
-        entity.fields.iter().filter(|field| field.protected).map(|field| field.name.clone()).collect()
-    });
+    let policies = RepairRules::default().in_force(rules.policy, None, rules.entity);
+    let own = Own { policies, calibration: TenantCalibration::default() };
+    follow_under(feed, step, (from_version, schema_version), content, findings, (rules, own))
+}
+
+/// What a tenant's rules and past decisions add.
+pub(super) struct Own {
+    pub(super) policies: PolicyInForce,
+    pub(super) calibration: TenantCalibration,
+}
+
+/// The same, under the policies that the tenant's own rules put in force, and by probabilities as its
+/// decisions have bent them.
+pub(super) fn follow_under(
+    feed: FeedId,
+    step: &str,
+    (from_version, schema_version): (u32, u32),
+    content: &MappingContent,
+    findings: &[DriftFinding],
+    (rules, Own { policies, calibration }): (Rules<'_>, Own),
+) -> MappingCommand {
+    let mut impacts = impacts_on(rules.entity, content, findings);
+    for change in impacts.iter_mut().filter_map(|impact| impact.change.as_mut()) {
+        calibration.correct(change);
+    }
     let feed = feed.0.to_string();
     MappingCommand::FollowSchema {
         schema_version,
         from_version,
-        impacts: impacts_on(rules.entity, content, findings),
-        policy: rules.policy,
+        impacts,
+        policies,
         mode: rules.mode,
-        protected_targets,
         automatic_id: RepairId::derive(&[&feed, step, "automatic"]),
         waiting_id: RepairId::derive(&[&feed, step, "waiting"]),
     }

@@ -3,7 +3,7 @@
 
 use super::{
     Run, SuggestInput, SyncError, feed_uuid,
-    judge::{self, Arriving, Rules},
+    judge::{self, Arriving, Own, Rules},
 };
 use autonomos_domain::{
     aggregates::{
@@ -17,6 +17,7 @@ use autonomos_domain::{
     ids::{DriftId, FeedId},
     mapping::MappingOrigin,
     ontology::Ontology,
+    policy::DriftPolicy,
     schema::{DiscoveredStream, StreamSelection, StreamShape},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -45,7 +46,25 @@ pub(super) async fn settle(
     let findings = judge::findings(FeedId(feed), &state, content, &arriving);
     let version = record(run, selection, arriving.shape.clone(), findings).await?;
     bind(run, selection, version, arriving).await?;
+    go_on(run, selection, version).await?;
     Ok(version)
+}
+
+/// Refuses rows of a schema version while something of it waits, where the connection's policy is to
+/// pause then.
+pub(super) async fn go_on(run: &Run, selection: &StreamSelection, version: u32) -> Result<(), SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
+    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?.state;
+    let Some((binding, _)) = mapping.bound(version) else { return Ok(()) };
+    if binding.held.is_empty() && !binding.hold_rows {
+        return Ok(());
+    }
+    let tenant = run.commands.load::<Tenant>(run.tenant, run.tenant.0).await?.state;
+    let policies = tenant.rules.in_force(tenant.policy, Some(run.connection_id), None);
+    if policies.on_drift == DriftPolicy::Pause {
+        return Err(SyncError::Paused { stream: selection.name.clone() });
+    }
+    Ok(())
 }
 
 /// Sees to it that the schema version has a mapping bound to it: an attempt that was killed between
@@ -145,8 +164,12 @@ async fn follow(
     let entity = content.entity.as_deref().and_then(|entity| ontology.entity(entity));
     let step = format!("{version}/{}", mapping.version);
     let rules = Rules { entity, policy: tenant.policy, mode: tenant.mode };
+    let own = Own {
+        policies: tenant.rules.in_force(tenant.policy, Some(run.connection_id), entity),
+        calibration: tenant.calibration,
+    };
     let versions = (from_version, version);
-    let command = judge::follow(FeedId(feed), &step, versions, content, findings, rules);
+    let command = judge::follow_under(FeedId(feed), &step, versions, content, findings, (rules, own));
     run.commands.execute::<Mapping>(&run.context(&["follow", &selection.name, &step]), feed, command).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{
     Run, SyncError,
     batch::{Column, encode, text_columns},
     judge::{Arriving, key_of, profile_of},
-    schema::{record, settle},
+    schema::{go_on, record, settle},
 };
 use crate::execute::FeedHandle;
 use arrow::array::RecordBatch;
@@ -376,6 +376,7 @@ impl Reader<'_> {
             return Ok(());
         }
         self.schema_version = record(self.run, self.selection, shape.clone(), findings).await?;
+        go_on(self.run, self.selection, self.schema_version).await?;
         let names: Vec<String> = shape.fields.iter().map(|field| field.name.clone()).collect();
         if self.profiler.is_some() && names.len() != self.shape.fields.len() {
             self.profiler = Some(StreamProfiler::new(names, &shape.primary_key));

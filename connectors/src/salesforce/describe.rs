@@ -145,6 +145,7 @@ impl Object {
             sync_modes.push(SyncMode::Incremental);
         }
         DiscoveredStream {
+            sampled: None,
             name: self.name.clone(),
             shape: shape(&self.columns),
             cursor_fields,

@@ -7,6 +7,8 @@ mod lines;
 #[cfg(test)]
 mod tests;
 
+pub use follow::judged;
+
 use super::{domain_event, stored_aggregate};
 use crate::{
     drift::RepairChange,
@@ -142,10 +144,8 @@ pub enum MappingCommand {
         /// The schema version the impacts were found against: its binding is what carries over.
         from_version: u32,
         impacts: Vec<DriftImpact>,
-        policy: super::tenant::RepairPolicy,
+        policies: crate::policy::PolicyInForce,
         mode: super::tenant::AutonomyMode,
-        /// Target fields that are never repaired without a person.
-        protected_targets: Vec<String>,
         /// One id for what applies alone and one for what waits: a proposal is decided whole.
         automatic_id: RepairId,
         waiting_id: RepairId,

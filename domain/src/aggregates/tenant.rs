@@ -5,6 +5,8 @@ use crate::error::Error;
 use crate::{
     ids::{UploadId, UserId},
     limits,
+    policy::RepairRules,
+    repair::calibration::{self, JudgedRepair, TenantCalibration},
 };
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -73,21 +75,53 @@ pub struct Upload {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum TenantEvent {
-    TenantRegistered { name: String, cell: u16, owner: UserId },
-    TenantRenamed { name: String },
-    AutonomyModeSet { mode: AutonomyMode },
-    RepairPolicySet { policy: RepairPolicy },
-    UploadQuotaSet { bytes: u64 },
-    UploadStored { upload: Upload },
-    UploadRemoved { upload_id: UploadId },
-    OwnerAdded { owner: UserId },
-    OwnerRemoved { owner: UserId },
+    TenantRegistered {
+        name: String,
+        cell: u16,
+        owner: UserId,
+    },
+    TenantRenamed {
+        name: String,
+    },
+    AutonomyModeSet {
+        mode: AutonomyMode,
+    },
+    RepairPolicySet {
+        policy: RepairPolicy,
+    },
+    /// The rules that differ from the policy, all of them anew.
+    RepairRulesRevised {
+        version: u32,
+        rules: RepairRules,
+    },
+    /// A person's decision about a proposal, and what probabilities mean from then on.
+    RepairJudged {
+        judged: JudgedRepair,
+        calibration: TenantCalibration,
+    },
+    UploadQuotaSet {
+        bytes: u64,
+    },
+    UploadStored {
+        upload: Upload,
+    },
+    UploadRemoved {
+        upload_id: UploadId,
+    },
+    OwnerAdded {
+        owner: UserId,
+    },
+    OwnerRemoved {
+        owner: UserId,
+    },
 }
 domain_event!(TenantEvent {
     TenantRegistered,
     TenantRenamed,
     AutonomyModeSet,
     RepairPolicySet,
+    RepairRulesRevised,
+    RepairJudged,
     UploadQuotaSet,
     UploadStored,
     UploadRemoved,
@@ -110,6 +144,15 @@ pub enum TenantCommand {
     },
     SetRepairPolicy {
         policy: RepairPolicy,
+    },
+    /// Refused unless it names the version it was edited from.
+    ReviseRepairRules {
+        based_on: u32,
+        rules: RepairRules,
+    },
+    /// The latest word on a proposal.
+    RecordJudgement {
+        judged: JudgedRepair,
     },
     SetUploadQuota {
         bytes: u64,
@@ -142,6 +185,17 @@ pub struct Tenant {
     pub owners: BTreeSet<UserId>,
     pub mode: AutonomyMode,
     pub policy: RepairPolicy,
+    /// Where connections, entities and fields differ from `policy`.
+    #[serde(default)]
+    pub rules: RepairRules,
+    /// 0: there never were any.
+    #[serde(default)]
+    pub rules_version: u32,
+    /// The newest decisions about proposals, as far as they count, and what follows from them.
+    #[serde(default)]
+    pub judged: Vec<JudgedRepair>,
+    #[serde(default)]
+    pub calibration: TenantCalibration,
     pub upload_quota: u64,
     pub uploads: BTreeMap<UploadId, Upload>,
     pub uploaded_bytes: u64,
@@ -175,6 +229,23 @@ impl Tenant {
             TenantCommand::SetRepairPolicy { policy } => {
                 policy.check()?;
                 Ok(changed(TenantEvent::RepairPolicySet { policy }, policy == self.policy))
+            }
+            TenantCommand::ReviseRepairRules { based_on, .. } if based_on != self.rules_version => {
+                let in_force = self.rules_version;
+                Err(Error::conflict(format!(
+                    "edited from version `{based_on}`, but `{in_force}` is in force"
+                )))
+            }
+            TenantCommand::ReviseRepairRules { rules, .. } => {
+                rules.check()?;
+                let same = rules == self.rules;
+                Ok(changed(TenantEvent::RepairRulesRevised { version: self.rules_version + 1, rules }, same))
+            }
+            TenantCommand::RecordJudgement { judged } => {
+                judged.check()?;
+                let calibration = calibration::learn(&calibration::remember(&self.judged, judged.clone()));
+                let same = judged.changes.is_empty() || self.judged.contains(&judged);
+                Ok(changed(TenantEvent::RepairJudged { judged, calibration }, same))
             }
             TenantCommand::SetUploadQuota { bytes } => {
                 if bytes > limits::UPLOAD_QUOTA_MAX_BYTES {
@@ -256,6 +327,14 @@ impl Tenant {
             TenantEvent::TenantRenamed { name } => self.name = name,
             TenantEvent::AutonomyModeSet { mode } => self.mode = mode,
             TenantEvent::RepairPolicySet { policy } => self.policy = policy,
+            TenantEvent::RepairRulesRevised { version, rules } => {
+                self.rules_version = version;
+                self.rules = rules;
+            }
+            TenantEvent::RepairJudged { judged, calibration } => {
+                self.judged = calibration::remember(&self.judged, judged);
+                self.calibration = calibration;
+            }
             TenantEvent::UploadQuotaSet { bytes } => self.upload_quota = bytes,
             TenantEvent::UploadStored { upload } => {
                 self.uploaded_bytes = self.uploaded_bytes.saturating_add(upload.bytes);

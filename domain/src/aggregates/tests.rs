@@ -16,8 +16,12 @@ use super::{
 };
 use crate::{
     drift::{DriftFinding, DriftKind, Severity},
-    ids::{ConnectionId, DriftId, SessionId, SnapshotId, SyncId, TaskId, TenantId, UploadId, UserId},
+    ids::{
+        ConnectionId, DriftId, RepairId, SessionId, SnapshotId, SyncId, TaskId, TenantId, UploadId, UserId,
+    },
     ontology::default_ontology,
+    policy::{RepairRule, RepairRules},
+    repair::calibration::{self, JudgedChange, JudgedRepair},
     schema::{DiscoveredStream, Field, LogicalType, StreamSelection, StreamShape, SyncMode},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -94,6 +98,33 @@ fn tenants_keep_to_quota_and_ranges() {
         assert_eq!(result.unwrap_err().code(), "AOS-0001", "{automatic_from} {ask_from}");
     }
     check::<Tenant>(&given, set(0.99, 0.60), Ok(vec![]));
+    let rules = |protected| RepairRules {
+        rules: vec![RepairRule { protected: Some(protected), ..RepairRule::default() }],
+        expire_after_days: Some(30),
+    };
+    let revise = |based_on, rules| TenantCommand::ReviseRepairRules { based_on, rules };
+    let revised = |version, rules| TenantEvent::RepairRulesRevised { version, rules };
+    check::<Tenant>(&given, revise(0, RepairRules::default()), Ok(vec![]));
+    check::<Tenant>(&given, revise(0, rules(true)), Ok(vec![revised(1, rules(true))]));
+    let ruled = [&given[..], &[revised(1, rules(true))]].concat();
+    check::<Tenant>(&ruled, revise(0, rules(false)), Err("conflict: edited from version `0`, but `1`"));
+    check::<Tenant>(&ruled, revise(1, rules(false)), Ok(vec![revised(2, rules(false))]));
+    let judged = |right| JudgedRepair {
+        repair_id: RepairId(id(3)),
+        changes: vec![JudgedChange { probability: 0.97, right }],
+    };
+    let record = |right| TenantCommand::RecordJudgement { judged: judged(right) };
+    let event = |right| TenantEvent::RepairJudged {
+        judged: judged(right),
+        calibration: calibration::learn(&[judged(right)]),
+    };
+    check::<Tenant>(&given, record(true), Ok(vec![event(true)]));
+    let once = [&given[..], &[event(true)]].concat();
+    check::<Tenant>(&once, record(true), Ok(vec![]));
+    // A roll-back takes the place of its approval.
+    check::<Tenant>(&once, record(false), Ok(vec![event(false)]));
+    let nothing = RepairRules { rules: vec![RepairRule::default()], expire_after_days: None };
+    check::<Tenant>(&ruled, revise(1, nothing), Err("`/rules/0` is not valid"));
     let name = "x".repeat(121);
     check::<Tenant>(&given, TenantCommand::RenameTenant { name }, Err("`/name` is not valid: 1 to 120"));
     check::<Tenant>(&[], TenantCommand::RenameTenant { name: "B".into() }, Err("no such organisation"));

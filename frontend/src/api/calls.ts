@@ -83,6 +83,9 @@ export const repairs = {
     post<t.Repair>(`/aam/repairs/${id(repairId)}/approve`, mapping ? { mapping } : {}),
   reject: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/reject`, {}),
   rollBack: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/rollback`, {}),
+  /** What approving it, or rolling it back, would change; nothing is written. */
+  dryRun: (repairId: string, body: { mapping?: t.MappingContent; field?: string }) =>
+    post<t.DryRun>(`/aam/repairs/${id(repairId)}/dry-run`, body),
 };
 
 export const quarantine = {
@@ -93,6 +96,11 @@ export const quarantine = {
 export const policy = {
   get: () => get<t.RepairPolicy>("/aam/policy"),
   set: (body: t.RepairPolicy) => put<t.RepairPolicy>("/aam/policy", body),
+};
+export const policies = {
+  get: () => get<t.Policies>("/aam/policies"),
+  /** `version` is the one they were edited from: refused when there is a newer one. */
+  set: (body: t.Policies) => put<t.Policies>("/aam/policies", body),
 };
 export const autonomy = {
   get: () => get<{ mode: t.AutonomyMode }>("/aoa/autonomy"),

@@ -130,6 +130,7 @@ export const q = {
     }),
   autonomy: () => queryOptions({ queryKey: ["autonomy"], queryFn: () => calls.autonomy.get() }),
   policy: () => queryOptions({ queryKey: ["policy"], queryFn: () => calls.policy.get() }),
+  policies: () => queryOptions({ queryKey: ["policies"], queryFn: () => calls.policies.get() }),
   projections: () =>
     queryOptions({
       queryKey: ["projections"],
@@ -145,7 +146,7 @@ function pollWhileBlind(syncs: Sync[] | undefined): number | false {
 
 /** What an event of an aggregate makes stale. Row lists are left out: they gather and offer. */
 const STALE: Record<string, QueryKey[]> = {
-  tenant: [["autonomy"], ["policy"]],
+  tenant: [["autonomy"], ["policy"], ["policies"]],
   user: [["users"]],
   "api-key": [["api-keys"]],
   connection: [["connections"], ["graph"]],

@@ -241,6 +241,42 @@ export interface Repair {
   decided_by?: string | null;
 }
 
+export interface DryRunCells {
+  changed: number;
+  filled: number;
+  emptied: number;
+  quarantined: number;
+  released: number;
+}
+export interface DryRunExample {
+  entity: string;
+  record_id: string;
+  source_id: string;
+  field: string;
+  kind: "changed" | "filled" | "emptied" | "quarantined";
+  before: string | null;
+  after: string | null;
+  reason: string;
+}
+/** What the next decision about a repair would change. */
+export interface DryRun {
+  repair_id: string;
+  action: "approve" | "rollback";
+  position: string;
+  entity: string | null;
+  rows: {
+    affected: number;
+    added: number;
+    removed: number;
+    unified: number;
+    quarantined: number;
+    released: number;
+  };
+  cells: DryRunCells;
+  fields: ({ entity: string; field: string } & DryRunCells)[];
+  examples: DryRunExample[];
+}
+
 export interface OntologyField {
   name: string;
   type: string;
@@ -410,4 +446,20 @@ export type AutonomyMode = "observe" | "recommend" | "approve_to_act" | "auto";
 export interface RepairPolicy {
   automatic_from: number;
   ask_from: number;
+}
+export type DriftPolicy = "repair" | "propagate" | "hold" | "pause";
+/** What holds for a connection, an entity or a field; what it leaves out is said by a wider rule. */
+export interface RepairRule {
+  connection_id?: string;
+  entity?: string;
+  field?: string;
+  automatic_from?: number;
+  ask_from?: number;
+  protected?: boolean;
+  on_drift?: DriftPolicy;
+}
+export interface Policies {
+  version: number;
+  rules: RepairRule[];
+  expire_after_days: number | null;
 }

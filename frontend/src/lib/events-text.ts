@@ -47,6 +47,8 @@ const SAY: Record<string, (payload: Payload) => string> = {
   MappingRevised: (p) => `Mapping changed, version ${String(p.version ?? "")}`,
   TaskQueued: (p) => `Task queued: ${text(p.action)}`,
   UploadStored: (p) => `File ${text(record(p.upload).file_name)} uploaded`,
+  RepairJudged: () => "Probabilities learned from a decision",
+  RepairRulesRevised: () => "Repair policies revised",
   AutonomyModeSet: (p) => `Autonomy set to ${humanize(text(p.mode)).toLowerCase()}`,
 };
 

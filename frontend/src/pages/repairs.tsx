@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { ArrowLeft, Inbox } from "lucide-react";
-import { useCallback } from "react";
+import { useCallback, useState } from "react";
 import { useGathered } from "@/api/events";
 import { q } from "@/api/queries";
 import type { LogEvent, Repair } from "@/api/types";
@@ -10,8 +10,9 @@ import { useKey, useMedia } from "@/lib/hooks";
 import { cx } from "@/ui/cx";
 import { Card, Empty, SkeletonRows, Status, Time } from "@/ui/display";
 import { ErrorState } from "@/ui/error";
-import { Segments } from "@/ui/form";
+import { Check, Segments } from "@/ui/form";
 import { NewItems, PageHead } from "@/ui/page";
+import { Bulk } from "./repairs/bulk";
 import { RepairDetail } from "./repairs/detail";
 import { repairTitle } from "./repairs/title";
 
@@ -24,6 +25,7 @@ const FILTERS = [
   { value: "approved", label: "Approved" },
   { value: "rejected", label: "Rejected" },
   { value: "rolled_back", label: "Rolled back" },
+  { value: "expired", label: "Expired" },
   { value: "all", label: "All" },
 ];
 
@@ -43,6 +45,7 @@ export function Repairs() {
   );
   const [gathered, resetGathered] = useGathered(isProposal);
   const list = repairs.data?.data ?? [];
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const open = useCallback(
     (id: string | undefined, replace = true) =>
       void navigate({ search: (before) => ({ ...before, id }), replace, resetScroll: false }),
@@ -83,6 +86,7 @@ export function Repairs() {
           }}
         />
       </div>
+      {detailOnly ? null : <Bulk list={list} chosen={chosen} onChoose={setChosen} />}
       {repairs.isPending ? (
         <Card>
           <SkeletonRows />
@@ -111,7 +115,18 @@ export function Repairs() {
           >
             <ul className="p-2">
               {list.map((repair) => (
-                <RepairItem key={repair.id} repair={repair} active={repair.id === shownId} />
+                <RepairItem
+                  key={repair.id}
+                  repair={repair}
+                  active={repair.id === shownId}
+                  chosen={chosen.has(repair.id)}
+                  onChoose={(is) => {
+                    const next = new Set(chosen);
+                    if (is) next.add(repair.id);
+                    else next.delete(repair.id);
+                    setChosen(next);
+                  }}
+                />
               ))}
             </ul>
           </Card>
@@ -135,9 +150,29 @@ export function Repairs() {
   );
 }
 
-function RepairItem({ repair, active }: { repair: Repair; active: boolean }) {
+function RepairItem({
+  repair,
+  active,
+  chosen,
+  onChoose,
+}: {
+  repair: Repair;
+  active: boolean;
+  chosen: boolean;
+  onChoose: (chosen: boolean) => void;
+}) {
+  const decidable = repair.status === "pending_review" || repair.status === "held";
   return (
-    <li>
+    <li className="flex items-start">
+      {decidable ? (
+        <Check
+          hideLabel
+          className="mt-1.5"
+          label={`Choose ${repairTitle(repair)} of ${repair.stream}`}
+          checked={chosen}
+          onChange={(event) => onChoose(event.target.checked)}
+        />
+      ) : null}
       <Link
         id={`repair-${repair.id}`}
         to="/repairs"
@@ -145,7 +180,7 @@ function RepairItem({ repair, active }: { repair: Repair; active: boolean }) {
         resetScroll={false}
         aria-current={active ? "true" : undefined}
         className={cx(
-          "flex flex-col gap-1.5 rounded-xl px-3 py-3 -outline-offset-2",
+          "flex min-w-0 flex-1 flex-col gap-1.5 rounded-xl px-3 py-3 -outline-offset-2",
           active ? "bg-accent-soft" : "hover:bg-hover",
         )}
       >

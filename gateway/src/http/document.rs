@@ -12,6 +12,7 @@ use autonomos_domain::{
     aggregates::tenant::RepairPolicy,
     mapping::{MappingContent, Transform},
     ontology::Ontology,
+    policy::PolicyInForce,
     schema::{DiscoveredStream, StreamSelection},
 };
 use autonomos_projections::read_models::rows;
@@ -32,6 +33,8 @@ fn components() -> Map<String, Value> {
     add::<MappingContent>(&mut generator);
     add::<Transform>(&mut generator);
     add::<RepairPolicy>(&mut generator);
+    add::<PolicyInForce>(&mut generator);
+    add::<super::policies::PoliciesView>(&mut generator);
     add::<super::rules::RulesView>(&mut generator);
     add::<StreamSelection>(&mut generator);
     add::<DiscoveredStream>(&mut generator);
@@ -50,6 +53,9 @@ fn components() -> Map<String, Value> {
     add::<rows::MappingRow>(&mut generator);
     add::<rows::MappingVersionRow>(&mut generator);
     add::<super::repairs::RepairView>(&mut generator);
+    add::<super::dry_runs::DryRunView>(&mut generator);
+    add::<super::backtests::BacktestRequest>(&mut generator);
+    add::<super::backtests::BacktestView>(&mut generator);
     add::<rows::TaskRow>(&mut generator);
     add::<rows::TaskLogRow>(&mut generator);
     add::<rows::UploadRow>(&mut generator);

@@ -42,6 +42,7 @@ const VIEWS: &[&str] = &[
     "/api/v1/dcl/matches/{id}/unmerge",
     "/api/v1/dcl/views/{entity}/rules",
     "/api/v1/aam/quarantine",
+    "/api/v1/aam/repairs/{id}/dry-run",
     "/api/v1/aam/syncs",
     "/api/v1/aam/syncs/{id}",
 ];

@@ -34,6 +34,8 @@ pub(super) const EXEMPT: &[&str] = &[
     "/api/v1/auth/password",
     "/api/v1/events/ticket",
     "/api/v1/dcl/query",
+    "/api/v1/aam/repairs/{id}/dry-run",
+    "/api/v1/aam/repairs/backtest",
 ];
 /// Their answers carry secrets and are not kept. The key still counts: a repetition does nothing and
 /// is told so.

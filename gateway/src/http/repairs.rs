@@ -120,7 +120,7 @@ impl App {
         Ok(RepairView::of(row, &known))
     }
 
-    async fn repair_find(&self, caller: &Caller, id: Uuid) -> Result<RepairRow, ApiError> {
+    pub(super) async fn repair_find(&self, caller: &Caller, id: Uuid) -> Result<RepairRow, ApiError> {
         let models = self.models();
         self.find(caller, "repair", id, || models.repair_get(caller.tenant(), id)).await
     }
@@ -146,7 +146,7 @@ impl App {
 }
 
 /// Who decides, for the record.
-fn decider(caller: &Caller) -> UserId {
+pub(super) fn decider(caller: &Caller) -> UserId {
     match &caller.0.actor {
         Actor::User(id) | Actor::ApiKey(id) => UserId(*id),
         Actor::System(_) => UserId(Uuid::nil()),

@@ -163,6 +163,14 @@ impl App {
         self.token(self.platform.projections.position(caller.tenant(), cell, projectors))
     }
 
+    /// Waits, at most five seconds, until the projectors show everything that is in the log now.
+    pub(super) async fn caught_up(&self, caller: &Caller, projectors: &[&str]) -> Result<(), ApiError> {
+        let cell = self.cell(caller);
+        let head = self.platform.log.head(cell).await.map_err(ProjectionError::from)?;
+        let position = Position { cell, sequence: head.sequence };
+        Ok(self.platform.projections.wait_for(caller.tenant(), position, projectors, WAIT).await?)
+    }
+
     /// The cell the caller's organisation lives in.
     pub(super) fn cell(&self, caller: &Caller) -> u16 {
         self.platform.log.cell_of(caller.tenant())
@@ -287,7 +295,9 @@ impl From<ProjectionError> for ApiError {
             | E::BadCursor
             | E::QueryRefused(_)
             | E::QueryFailed(_)
-            | E::QueryTimeout { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            | E::QueryTimeout { .. }
+            | E::DryRunTimeout { .. }
+            | E::DryRunTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
             E::WaitTimeout { .. }
             | E::Parked { .. }
             | E::RolledBack { .. }

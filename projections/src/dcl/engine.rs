@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// How much the unified views may take.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct Dcl {
     options: DclOptions,
     files: Mutex<Files>,
     touched: Touched,
+    /// Turns of those who compute a projection without writing it.
+    dry_runs: Semaphore,
 }
 
 /// Tenants whose live views changed since somebody who keeps a copy of them last asked.
@@ -157,7 +159,17 @@ impl Dcl {
     pub fn open(dir: impl Into<PathBuf>, options: DclOptions) -> Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(|error| broken(&dir, &error))?;
-        Ok(Self { dir, options, files: Mutex::default(), touched: Touched::default() })
+        Ok(Self {
+            dir,
+            options,
+            files: Mutex::default(),
+            touched: Touched::default(),
+            dry_runs: Semaphore::new(1),
+        })
+    }
+
+    pub(super) const fn dry_runs(&self) -> &Semaphore {
+        &self.dry_runs
     }
 
     pub(crate) const fn touched(&self) -> &Touched {

@@ -16,6 +16,17 @@ use super::{
 use autonomos_domain::ontology::Entity;
 use std::collections::BTreeSet;
 
+/// Schema versions whose batches are read otherwise than before; all, when the feed moved to another
+/// entity.
+pub(super) fn concerned(before: &[Segment], after: &[Segment], moved: bool) -> BTreeSet<u32> {
+    before
+        .iter()
+        .chain(after)
+        .filter(|segment| moved || !(before.contains(segment) && after.contains(segment)))
+        .map(|segment| segment.schema_version)
+        .collect()
+}
+
 /// Whether the feed has raw rows of a schema version.
 pub(super) fn has_rows(db: Db<'_>, feed: &Feed, schema_versions: &BTreeSet<u32>) -> Result<bool> {
     if feed.columns.is_empty() || schema_versions.is_empty() {
@@ -42,7 +53,7 @@ fn any_of(segments: &[&Segment], alias: &str) -> String {
 }
 
 /// Fills the delta (`d`, `x`) of an entity with what has to change for a feed's records to be as its
-/// bindings say, and settles its quarantine.
+/// bindings say, and `q` with what is to wait in quarantine. Only temporary tables are written.
 pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> Result<()> {
     let raw = tables::raw_table(feed.number);
     let at = appearance("r");
@@ -97,9 +108,7 @@ pub(super) fn fill_delta(db: Db<'_>, entity: &Entity, feed: &Feed, seq: i64) -> 
         many_rows(db, entity, feed, &counted, &raw)?;
     }
     rows_held(db, entity, feed, &segments, &raw)?;
-    difference(db, entity, feed, seq, &columns)?;
-    quarantine::settle(db, feed, seq, Some("q"))?;
-    Ok(())
+    difference(db, entity, feed, seq, &columns)
 }
 
 /// Adds records with several rows that count to `df`.

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::error::ProjectionError;
 use autonomos_domain::{
-    aggregates::{mapping::Binding, unified_view::ViewRules},
+    aggregates::{
+        mapping::{Binding, MappingEvent},
+        unified_view::ViewRules,
+    },
     ids::FeedId,
     mapping::MappingContent,
     ontology::{Entity, Ontology, default_ontology},
@@ -68,6 +71,22 @@ impl Feed {
     pub(super) fn all_segments(&self) -> Vec<Segment> {
         let versions: BTreeSet<u32> = self.bindings.iter().map(|binding| binding.schema_version).collect();
         versions.into_iter().flat_map(|version| self.segments(version)).collect()
+    }
+
+    /// Takes in what an event of the feed's mapping says.
+    pub(super) fn learn(&mut self, event: &MappingEvent) {
+        match event {
+            MappingEvent::MappingCreated { version, content, .. }
+            | MappingEvent::MappingRevised { version, content, .. } => {
+                self.mappings.insert(*version, content.clone());
+            }
+            MappingEvent::MappingBound { binding } => {
+                self.entity =
+                    self.mappings.get(&binding.mapping_version).and_then(|content| content.entity.clone());
+                self.bindings.push(binding.clone());
+            }
+            _ => {}
+        }
     }
 
     /// The mapping of a segment whose rows count for the feed's entity.

@@ -25,6 +25,8 @@ fn every_code_has_its_page() {
         Error::QueryRefused(text()),
         Error::QueryFailed(text()),
         Error::QueryTimeout { seconds: 5 },
+        Error::DryRunTimeout { seconds: 5 },
+        Error::DryRunTooLarge,
         Error::Export(text()),
         Error::NotParked { projector: text() },
         Error::AlreadyRebuilding { projector: text() },

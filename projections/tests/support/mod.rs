@@ -22,6 +22,7 @@ use autonomos_domain::{
 use autonomos_projections::{
     dcl::{
         BatchBody, Dcl, DclOptions, FeedFact, Instance, OpenedCommit, OpenedEvents,
+        read::DclReads,
         tables::{self, value_column},
     },
     error::ProjectionError,
@@ -316,7 +317,7 @@ fn split(rows: &[&str]) -> Vec<Vec<Option<String>>> {
 
 /// A file with all commits applied, cut into the given transactions.
 pub(crate) struct Views {
-    _dcl: Dcl,
+    dcl: Arc<Dcl>,
     pub instance: Arc<Instance>,
     connection: duckdb::Connection,
     applied: usize,
@@ -328,10 +329,14 @@ impl Views {
     }
 
     pub(crate) fn with(dir: &Path, options: DclOptions) -> Self {
-        let dcl = Dcl::open(dir, options).unwrap();
+        let dcl = Arc::new(Dcl::open(dir, options).unwrap());
         let instance = dcl.live(TENANT).unwrap();
         let connection = instance.reader().unwrap();
-        Self { _dcl: dcl, instance, connection, applied: 0 }
+        Self { dcl, instance, connection, applied: 0 }
+    }
+
+    pub(crate) fn reads(&self) -> DclReads {
+        DclReads::new(Arc::clone(&self.dcl))
     }
 
     /// How many commits are in.

@@ -37,9 +37,8 @@ impl Mapping {
                 schema_version,
                 from_version,
                 impacts,
-                policy,
+                policies,
                 mode,
-                protected_targets,
                 automatic_id,
                 waiting_id,
             } => {
@@ -48,9 +47,8 @@ impl Mapping {
                     schema_version,
                     from_version,
                     impacts,
-                    policy,
+                    policies,
                     mode,
-                    protected_targets,
                     automatic_id,
                     waiting_id,
                 })

@@ -11,6 +11,7 @@ use crate::{
     error::Error,
     ids::RepairId,
     mapping::{MappingContent, MappingField, MappingOrigin},
+    policy::{DriftPolicy, PolicyInForce},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +19,8 @@ pub(super) struct Follow {
     pub(super) schema_version: u32,
     pub(super) from_version: u32,
     pub(super) impacts: Vec<DriftImpact>,
-    pub(super) policy: RepairPolicy,
+    pub(super) policies: PolicyInForce,
     pub(super) mode: AutonomyMode,
-    pub(super) protected_targets: Vec<String>,
     pub(super) automatic_id: RepairId,
     pub(super) waiting_id: RepairId,
 }
@@ -49,12 +49,16 @@ impl Mapping {
         if self.bindings.contains_key(&follow.schema_version) {
             return Ok(Vec::new());
         }
-        follow.policy.check()?;
+        follow.policies.policy.check()?;
+        for field in follow.policies.fields.values() {
+            field.policy.check()?;
+        }
         let newest = self.bindings.keys().next_back().copied().unwrap_or_default();
         let Some((base, content)) = self.bound(follow.from_version).or_else(|| self.bound(newest)) else {
             return Err(Error::Missing { what: "mapping" });
         };
-        let columns = judge(follow, content);
+        let passing = follow.mode == AutonomyMode::Auto && follow.policies.on_drift == DriftPolicy::Propagate;
+        let columns = judge(follow, content, passing);
         Ok(self.bind(follow, base, content, &columns))
     }
 
@@ -178,9 +182,20 @@ fn propose(
     }
 }
 
-/// The fate of every drifted column that the mapping reads.
-fn judge(follow: &Follow, content: &MappingContent) -> Columns {
+/// The fate of every drifted column that the mapping reads. Where drift is `passing`, only columns that
+/// the key or a protected field is made of have one: all others are read as they come.
+fn judge(follow: &Follow, content: &MappingContent, passing: bool) -> Columns {
     let mut columns = candidates(follow, content);
+    if passing {
+        columns.retain(|name, _| {
+            let protects =
+                |line: &MappingField| reads(line, name) && follow.policies.is_protected(&line.target);
+            content.key.contains(name) || content.fields.iter().any(protects)
+        });
+        for column in columns.values_mut() {
+            column.fate = column.fate.max(Fate::Ask);
+        }
+    }
     settle_contests(follow, content, &mut columns);
     let mut together: Vec<Vec<&str>> = content.fields.iter().map(|line| line.sources().collect()).collect();
     together.push(content.key.iter().map(String::as_str).collect());
@@ -217,6 +232,7 @@ fn candidates(follow: &Follow, content: &MappingContent) -> Columns {
             }
         }
     }
+    let grade_of = |change: &RepairChange| grade(&follow.policies, follow.mode, content, change);
     for (name, column) in &mut columns {
         let changes: Vec<&RepairChange> = follow
             .impacts
@@ -231,11 +247,10 @@ fn candidates(follow: &Follow, content: &MappingContent) -> Columns {
         let same = |other: &RepairChange| other.new_sources == best.new_sources && other.adapt == best.adapt;
         let unanswered =
             follow.impacts.iter().any(|impact| impact.change.is_none() && impact.columns.contains(name));
-        let mut fate =
-            changes.iter().map(|change| grade(follow, content, change)).max().unwrap_or(Fate::Unknown);
+        let mut fate = changes.iter().map(|change| grade_of(change)).max().unwrap_or(Fate::Unknown);
         if !changes.iter().all(|change| same(change)) || unanswered {
             // Not one clear answer: the best one is a person's to judge.
-            fate = grade(follow, content, best).max(Fate::Ask);
+            fate = grade_of(best).max(Fate::Ask);
         }
         column.fate = fate;
         column.change = (fate != Fate::Unknown).then(|| (*best).clone());
@@ -243,20 +258,52 @@ fn candidates(follow: &Follow, content: &MappingContent) -> Columns {
     columns
 }
 
-fn grade(follow: &Follow, content: &MappingContent, change: &RepairChange) -> Fate {
-    let sure_from = follow.policy.automatic_from.max(RepairPolicy::AUTOMATIC_FLOOR);
-    let protected = |line: &&MappingField| follow.protected_targets.contains(&line.target);
-    let touches_protected =
-        content.fields.iter().filter(|line| reads(line, &change.old_source)).any(|line| protected(&line));
-    let agrees = matches!(change.overlap, OverlapCheck::Agrees { .. });
-    match follow.mode {
-        AutonomyMode::Observe => Fate::Unknown,
-        AutonomyMode::Auto if change.probability >= sure_from && agrees && !touches_protected => {
-            Fate::Automatic
-        }
-        _ if change.probability >= follow.policy.ask_from => Fate::Ask,
-        _ => Fate::Hold,
+/// What policies make of one change by itself, before lines that hang together get the worst of it:
+/// `auto_applied`, `pending_review` or `held`.
+pub fn judged(
+    policies: &PolicyInForce,
+    mode: AutonomyMode,
+    content: &MappingContent,
+    change: &RepairChange,
+) -> RepairStatus {
+    match grade(policies, mode, content, change) {
+        Fate::Automatic => RepairStatus::AutoApplied,
+        Fate::Ask => RepairStatus::PendingReview,
+        Fate::Hold | Fate::Unknown => RepairStatus::Held,
     }
+}
+
+fn grade(
+    policies: &PolicyInForce,
+    mode: AutonomyMode,
+    content: &MappingContent,
+    change: &RepairChange,
+) -> Fate {
+    let mut touched = content.fields.iter().filter(|line| reads(line, &change.old_source));
+    let policy = policy_of(policies, content, change);
+    let sure_from = policy.automatic_from.max(RepairPolicy::AUTOMATIC_FLOOR);
+    let touches_protected = touched.any(|line| policies.is_protected(&line.target));
+    let agrees = matches!(change.overlap, OverlapCheck::Agrees { .. });
+    let is_sure = change.probability >= sure_from && agrees && !touches_protected;
+    let may_apply = mode == AutonomyMode::Auto && policies.on_drift != DriftPolicy::Pause;
+    if mode == AutonomyMode::Observe {
+        Fate::Unknown
+    } else if policies.on_drift == DriftPolicy::Hold {
+        Fate::Hold
+    } else if may_apply && is_sure {
+        Fate::Automatic
+    } else if change.probability >= policy.ask_from {
+        Fate::Ask
+    } else {
+        Fate::Hold
+    }
+}
+
+/// The strictest policy of what a change touches.
+fn policy_of(policies: &PolicyInForce, content: &MappingContent, change: &RepairChange) -> RepairPolicy {
+    let touched = content.fields.iter().filter(|line| reads(line, &change.old_source));
+    let key = content.key.contains(&change.old_source);
+    policies.strictest(touched.map(|line| line.target.as_str()), key)
 }
 
 /// Two old columns never become the same new one. The likelier keeps it, and a person is asked if
@@ -285,7 +332,7 @@ fn settle_contests(follow: &Follow, content: &MappingContent, columns: &mut Colu
             if let Some(lost) = columns.get_mut(&name) {
                 *lost = Column { fate: Fate::Unknown, change: None };
             }
-            if probability >= follow.policy.ask_from
+            if probability >= policy_of(&follow.policies, content, &change).ask_from
                 && let Some(winner) = columns.get_mut(&rival)
             {
                 winner.fate = winner.fate.max(Fate::Ask);

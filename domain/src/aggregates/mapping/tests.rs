@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     ids::{ConnectionId, DriftId, RepairId, UserId},
     mapping::{MappingContent, MappingField, MappingOrigin, Transform},
+    policy::{DriftPolicy, FieldPolicy, PolicyInForce},
 };
 use cqrs_es::Aggregate;
 use proptest::prelude::*;
@@ -74,14 +75,19 @@ fn impact(old: &str, new: &str, probability: f64, overlap: OverlapCheck) -> Drif
     DriftImpact { drift_id, columns: vec![old.into()], change, key: old == "id" }
 }
 
+fn policies(protected: &[&str], on_drift: DriftPolicy) -> PolicyInForce {
+    let policy = RepairPolicy::default();
+    let field = |name: &&str| ((*name).to_owned(), FieldPolicy { policy, protected: true });
+    PolicyInForce { policy, on_drift, fields: protected.iter().map(field).collect() }
+}
+
 fn follow(schema_version: u32, impacts: Vec<DriftImpact>) -> MappingCommand {
     MappingCommand::FollowSchema {
         schema_version,
         from_version: schema_version - 1,
         impacts,
-        policy: RepairPolicy::default(),
+        policies: policies(&["external_id"], DriftPolicy::Repair),
         mode: AutonomyMode::Auto,
-        protected_targets: vec!["external_id".into()],
         automatic_id: repair_id(u128::from(schema_version) * 10),
         waiting_id: repair_id(u128::from(schema_version) * 10 + 1),
     }
@@ -173,8 +179,8 @@ fn each_change_is_judged_alone() {
 #[test]
 fn a_key_renamed_for_sure_keeps_rows_flowing() {
     let mut command = follow(2, vec![impact("id", "code", 0.999, AGREES)]);
-    if let MappingCommand::FollowSchema { protected_targets, .. } = &mut command {
-        protected_targets.clear();
+    if let MappingCommand::FollowSchema { policies, .. } = &mut command {
+        policies.fields.clear();
     }
     let mapping = check(vec![command], "1:m1[] 2:m2[] auto_applied(external_id)");
     assert_eq!(mapping.bound(2).unwrap().1.key, ["code"]);
@@ -199,6 +205,73 @@ fn the_mode_caps_what_happens_alone() {
         }
         check(vec![command], expect);
     }
+}
+
+#[test]
+fn the_policy_on_drift_says_what_may_happen_alone() {
+    let impacts = || {
+        vec![
+            impact("id", "code", 1.0, AGREES),
+            impact("nm", "title", 1.0, AGREES),
+            impact("web", "", 0.0, UNKNOWN),
+            impact("rev", "turnover", 0.7, AGREES),
+        ]
+    };
+    for (on_drift, expect) in [
+        (
+            DriftPolicy::Repair,
+            "1:m1[] 2:m2[external_id,domain,annual_revenue]! auto_applied(name) pending_review(external_id,annual_revenue)",
+        ),
+        // The key and protected fields wait, everything else is read as it comes.
+        (DriftPolicy::Propagate, "1:m1[] 2:m1[external_id]! pending_review(external_id)"),
+        (
+            DriftPolicy::Hold,
+            "1:m1[] 2:m1[external_id,name,domain,annual_revenue]! held(external_id,name,annual_revenue)",
+        ),
+        (
+            DriftPolicy::Pause,
+            "1:m1[] 2:m1[external_id,name,domain,annual_revenue]! pending_review(external_id,name,annual_revenue)",
+        ),
+    ] {
+        let mut command = follow(2, impacts());
+        if let MappingCommand::FollowSchema { policies, .. } = &mut command {
+            policies.on_drift = on_drift;
+        }
+        check(vec![command.clone()], expect);
+        // No policy does more than the mode allows.
+        if let MappingCommand::FollowSchema { mode, .. } = &mut command {
+            *mode = AutonomyMode::Observe;
+        }
+        check(vec![command], "1:m1[] 2:m1[external_id,name,domain,annual_revenue]!");
+    }
+    let mut command = follow(2, impacts());
+    if let MappingCommand::FollowSchema { policies, mode, .. } = &mut command {
+        policies.on_drift = DriftPolicy::Propagate;
+        *mode = AutonomyMode::Recommend;
+    }
+    check(
+        vec![command],
+        "1:m1[] 2:m1[external_id,name,domain,annual_revenue]! pending_review(external_id,name,annual_revenue)",
+    );
+}
+
+#[test]
+fn each_field_has_its_own_thresholds() {
+    let mut command =
+        follow(2, vec![impact("nm", "title", 0.95, AGREES), impact("web", "site", 0.95, AGREES)]);
+    if let MappingCommand::FollowSchema { policies, .. } = &mut command {
+        let policy = RepairPolicy { automatic_from: 0.9, ask_from: 0.5 };
+        policies.fields.insert("name".into(), FieldPolicy { policy, protected: false });
+        let policy = RepairPolicy { automatic_from: 1.0, ask_from: 0.96 };
+        policies.fields.insert("domain".into(), FieldPolicy { policy, protected: false });
+    }
+    check(vec![command.clone()], "1:m1[] 2:m2[domain] auto_applied(name) held(domain)");
+    if let MappingCommand::FollowSchema { policies, .. } = &mut command {
+        let below = RepairPolicy { automatic_from: 0.5, ask_from: 0.5 };
+        policies.fields.insert("name".into(), FieldPolicy { policy: below, protected: false });
+    }
+    let refused = history(vec![]).decide(command);
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
 }
 
 #[test]

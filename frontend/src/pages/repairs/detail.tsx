@@ -34,6 +34,7 @@ import { Card, ScoreBar, SkeletonRows, Status, Time } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
 import { Confirm } from "@/ui/overlay";
 import { MappingEditor } from "../mapping-editor";
+import { DryRun } from "./dry-run";
 import { repairTitle } from "./title";
 
 type Decision = "approve" | "reject" | "roll_back";
@@ -170,6 +171,14 @@ export function RepairDetail({ id }: { id: string }) {
               }
             />
           </section>
+        ) : null}
+        {reversible || (decidable && data.proposal.changes.length > 0) ? (
+          <DryRun
+            key={`${data.status} ${editing ? JSON.stringify(draft) : ""}`}
+            repairId={id}
+            undo={reversible}
+            mapping={editing ? (draft ?? undefined) : undefined}
+          />
         ) : null}
       </div>
 

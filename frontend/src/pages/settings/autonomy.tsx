@@ -9,6 +9,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/cx";
 import { Card, CardHead, SkeletonRows } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
+import { Policies } from "./policies";
 
 const MODES: { value: AutonomyMode; label: string; does: string }[] = [
   {
@@ -34,6 +35,7 @@ export function Autonomy() {
     <div className="flex max-w-4xl flex-col gap-4 md:gap-6">
       <Mode />
       <Policy />
+      <Policies />
     </div>
   );
 }

@@ -3,11 +3,14 @@
 
 mod clusters;
 pub(crate) mod copy;
+mod dry_run;
 mod export;
 mod overview;
 mod query;
 mod rows;
 mod view;
+
+pub use dry_run::{DryRun, DryRunCells, DryRunExample, DryRunField, DryRunKind, DryRunQuery, DryRunRows};
 
 use super::Dcl;
 use crate::error::ProjectionError;
@@ -22,6 +25,9 @@ use uuid::Uuid;
 use view::Reader;
 
 type Result<T> = std::result::Result<T, ProjectionError>;
+
+/// How often a read whose time is over is told again to stop.
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// The queries over the unified views. Cheap to clone.
 #[derive(Clone)]
@@ -517,28 +523,46 @@ impl DclReads {
     /// Runs one SELECT over the tenant's views, named by their plural (`accounts`) or singular names.
     pub async fn query(&self, tenant: TenantId, sql: &str, limits: QueryLimits) -> Result<QueryAnswer> {
         let sql = sql.to_owned();
+        let work = move |reader: Reader| query::run(&reader, &sql, limits);
+        let answer = self.read_within(tenant, limits.timeout, work).await?;
+        let answer = answer.ok_or(ProjectionError::QueryTimeout { seconds: limits.timeout.as_secs() })?;
+        answer.ok_or_else(|| {
+            ProjectionError::QueryFailed("there are no views yet: sync a connection first".to_owned())
+        })
+    }
+}
+
+impl DclReads {
+    /// The same as [`Self::read`], stopped when its time is over: none then.
+    async fn read_within<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        timeout: Duration,
+        read: impl FnOnce(Reader) -> Result<T> + Send + 'static,
+    ) -> Result<Option<Option<T>>> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let work = self.read(tenant, move |reader| {
             // The one who waits may be gone already.
             let _ = sender.send(reader.connection.interrupt_handle());
-            query::run(&reader, &sql, limits)
+            read(reader)
         });
         tokio::pin!(work);
-        let answer = tokio::select! {
-            answer = &mut work => answer?,
-            () = tokio::time::sleep(limits.timeout) => {
-                if let Ok(handle) = receiver.await {
-                    handle.interrupt();
-                }
-                return match work.await {
-                    Ok(Some(answer)) => Ok(answer),
-                    _ => Err(ProjectionError::QueryTimeout { seconds: limits.timeout.as_secs() }),
-                };
+        tokio::select! {
+            answer = &mut work => return answer.map(Some),
+            () = tokio::time::sleep(timeout) => {}
+        }
+        let handle = receiver.await.ok();
+        loop {
+            // An interrupt stops the statement under way; there may be more of them.
+            if let Some(handle) = &handle {
+                handle.interrupt();
             }
-        };
-        answer.ok_or_else(|| {
-            ProjectionError::QueryFailed("there are no views yet: sync a connection first".to_owned())
-        })
+            tokio::select! {
+                // It may have ended all the same.
+                answer = &mut work => return Ok(answer.ok()),
+                () = tokio::time::sleep(INTERRUPT_AGAIN) => {}
+            }
+        }
     }
 }
 

@@ -50,9 +50,7 @@ impl Work<'_> {
                         binding.hold_rows,
                         binding.suspect_from.map_or("NULL".to_owned(), |number| number.to_string()),
                     ))?;
-                    row.bindings.push(binding.clone());
-                    row.entity =
-                        row.mappings.get(&binding.mapping_version).and_then(|content| content.entity.clone());
+                    row.learn(event);
                     continue;
                 }
                 _ => continue,
@@ -66,7 +64,7 @@ impl Work<'_> {
                 row.number,
                 literal(&text)
             ))?;
-            row.mappings.insert(version, content.clone());
+            row.learn(event);
         }
         let (Some(feed), Some((segments, entity))) = (self.state.find(id), before) else { return Ok(()) };
         self.rebound(seq, feed, &segments, entity)
@@ -87,13 +85,7 @@ impl Work<'_> {
             let entity = row.entity.as_deref().map_or("NULL".to_owned(), literal);
             self.db.run(&format!("UPDATE feeds SET entity = {entity} WHERE feed = {}", row.number))?;
         }
-        let concerned: BTreeSet<u32> = before
-            .iter()
-            .chain(&after)
-            .filter(|segment| moved || !(before.contains(segment) && after.contains(segment)))
-            .map(|segment| segment.schema_version)
-            .collect();
-        if !reproject::has_rows(self.db, row, &concerned)? {
+        if !reproject::has_rows(self.db, row, &reproject::concerned(before, &after, moved))? {
             return Ok(());
         }
         if moved && entity_before.is_some() {
@@ -116,6 +108,7 @@ impl Work<'_> {
         };
         canon::delta_begin(self.db, &entity)?;
         reproject::fill_delta(self.db, &entity, &self.state.feeds[feed], seq)?;
+        quarantine::settle(self.db, &self.state.feeds[feed], seq, Some("q"))?;
         self.delta(&entity, seq, false)
     }
 

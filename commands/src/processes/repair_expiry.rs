@@ -1,0 +1,81 @@
+//! A proposal that waits is given an end, where the organisation set one: a task that runs once its
+//! days are over. Undo: none is needed, for a task that finds the proposal decided does nothing.
+
+use super::ProcessManager;
+use crate::{
+    error::CommandError,
+    execute::{CommandContext, Commands, derive_id},
+    repairs::{EXPIRE_REPAIR_ACTION, ExpiryPayload},
+};
+use async_trait::async_trait;
+use autonomos_domain::{
+    aggregates::{
+        mapping::MappingEvent,
+        task::{Task, TaskCommand},
+        tenant::Tenant,
+    },
+    envelope::{Actor, AggregateType},
+    ids::{CommandId, RepairId, TaskId},
+};
+use autonomos_log::{events::open_event, port::StoredCommit};
+use chrono::TimeDelta;
+use serde_json::json;
+
+pub(super) struct RepairExpiryManager;
+
+#[async_trait]
+impl ProcessManager for RepairExpiryManager {
+    fn name(&self) -> &'static str {
+        "repair-expiry"
+    }
+
+    fn follows(&self) -> Vec<AggregateType> {
+        vec![AggregateType::Mapping]
+    }
+
+    async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError> {
+        for index in 0..commit.events.len() {
+            let event: MappingEvent = match open_event(&**commands.ring(), commit, index) {
+                Ok(event) => event,
+                Err(error) if error.is_shredded() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let MappingEvent::RepairProposed { repair_id, status, .. } = event
+                && status.is_waiting()
+            {
+                limit(commands, commit, repair_id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn limit(commands: &Commands, commit: &StoredCommit, repair_id: RepairId) -> Result<(), CommandError> {
+    let key = commit.header.key;
+    let tenant = commands.load::<Tenant>(key.tenant, key.tenant.0).await?.state;
+    let Some(days) = tenant.rules.expire_after_days else { return Ok(()) };
+    let context = CommandContext {
+        correlation_id: commit.header.correlation_id,
+        causation_id: Some(commit.header.command_id.0),
+        ..CommandContext::new(
+            key.tenant,
+            Actor::System("repair-expiry".to_owned()),
+            CommandId::derive(&["repair-expiry", &repair_id.to_string()]),
+        )
+    };
+    let task_id = TaskId(derive_id(key.tenant, context.command_id, "task"));
+    let payload = ExpiryPayload { mapping_id: key.aggregate_id, repair_id };
+    let queue = TaskCommand::QueueTask {
+        task_id,
+        action: EXPIRE_REPAIR_ACTION.to_owned(),
+        payload: json!(payload),
+        max_retries: 3,
+        timeout_seconds: 60,
+        run_at: Some(commit.header.recorded_at + TimeDelta::days(i64::from(days))),
+        priority: 0,
+    };
+    match commands.execute::<Task>(&context, task_id.0, queue).await {
+        Ok(_) | Err(CommandError::Refused(autonomos_domain::error::Error::AlreadyExists { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
