@@ -64,10 +64,8 @@ impl RepairExpiry {
 #[async_trait]
 impl TaskHandler for RepairExpiry {
     async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
-        let payload = serde_json::from_value(task.payload.clone()).map_err(|error| TaskFailure {
-            code: "AOS-0365".to_owned(),
-            message: format!("the task's payload is not an expiry's: {error}"),
-            retryable: false,
+        let payload = serde_json::from_value(task.payload.clone()).map_err(|error| {
+            TaskFailure::lasting("AOS-0365", format!("the task's payload is not an expiry's: {error}"))
         })?;
         let expired = self.expire(task.tenant, task.task_id.0, payload).await?;
         Ok(json!({ "expired": expired }))

@@ -26,7 +26,9 @@ fn editions(
 #[test]
 fn a_code_renamed_on_a_few_records_is_noticed_and_written_back_by_enough_of_them() {
     let code = |every: usize, name: &'static str| {
-        move |row: usize| Some(if row.is_multiple_of(every) { name } else { ["red", "blue"][row % 2] }.to_owned())
+        move |row: usize| {
+            Some(if row.is_multiple_of(every) { name } else { ["red", "blue"][row % 2] }.to_owned())
+        }
     };
     for (every, alone) in [(13, true), (40, false)] {
         let findings = editions("colour", code(every, "green"), code(every, "emerald"));
