@@ -50,3 +50,18 @@ impl ConnectorError {
         matches!(self, Self::RateLimited { .. } | Self::Transient { .. })
     }
 }
+
+/// A configuration is taken, or complained about at this field and without its secret, `hunter2`.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn complains<T>(parsed: Result<T, ConnectorError>, expect: Option<&str>) {
+    match (parsed, expect) {
+        (Ok(_), None) => {}
+        (Err(ConnectorError::Configuration { field, message, .. }), Some(expect)) => {
+            assert_eq!(field, expect, "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        (Ok(_), Some(expect)) => panic!("nothing is said about `{expect}`"),
+        (Err(cause), _) => panic!("{cause:?}"),
+    }
+}

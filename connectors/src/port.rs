@@ -4,12 +4,12 @@ use crate::error::ConnectorError;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
-use futures::{Stream, stream::BoxStream};
+use futures::{Stream, StreamExt, stream::BoxStream};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinError};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// One step of a check.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -18,6 +18,16 @@ pub struct CheckStep {
     pub passed: bool,
     /// What was found; if it failed, how to mend it.
     pub message: String,
+}
+
+impl CheckStep {
+    pub(crate) fn passed(name: &str, message: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), passed: true, message: message.into() }
+    }
+
+    pub(crate) fn failed(name: &str, cause: &ConnectorError) -> Self {
+        Self { name: name.to_owned(), passed: false, message: format!("{} {cause}", cause.code()) }
+    }
 }
 
 /// What a kind of source can do.
@@ -120,6 +130,36 @@ pub trait Connector: Send + Sync + 'static {
     async fn release(&self) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+/// Batches that are read ahead.
+pub(crate) const CHANNEL: usize = 2;
+
+/// Where a worker sends what it reads.
+pub(crate) type Events = mpsc::Sender<Result<ReadEvent, ConnectorError>>;
+
+/// The events of a reader that works beside whoever takes them, a few batches ahead. It is dropped with
+/// the stream, so that a request under way is cut at once. `broken`: see [`events_of`].
+pub(crate) fn read_ahead<W>(
+    cancel: CancellationToken,
+    broken: fn(JoinError) -> ConnectorError,
+    work: impl FnOnce(Events) -> W + Send + 'static,
+) -> BoxStream<'static, Result<ReadEvent, ConnectorError>>
+where
+    W: Future<Output = Result<(), ConnectorError>> + Send + 'static,
+{
+    let begin = async move {
+        let (sender, receiver) = mpsc::channel(CHANNEL);
+        let work = work(sender.clone());
+        let worker = tokio::spawn(async move {
+            if let Err(cause) = work.await {
+                // Nobody listens any more: there is nobody to tell.
+                let _ = sender.send(Err(cause)).await;
+            }
+        });
+        events_of(receiver, AbortOnDropHandle::new(worker), cancel, broken)
+    };
+    futures::stream::once(begin).flatten().boxed()
 }
 
 /// The events that a worker sends, to its end; over at once when they are cancelled. `broken`: what a

@@ -28,7 +28,7 @@ pub use scope::{FileScope, MAX_FILES, UploadResolver, UploadedFile};
 
 use crate::error::ConnectorError;
 use crate::network::NetworkScope;
-use crate::port::{CheckStep, Connector, ReadEvent, events_of};
+use crate::port::{CHANNEL, CheckStep, Connector, ReadEvent, events_of};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, StreamShape, SyncMode};
@@ -94,35 +94,35 @@ impl FileConnector {
         let streams = match self.origin.resolve(&self.config) {
             Ok(streams) => streams,
             Err(cause) => {
-                steps.push(failed("path", &cause));
+                steps.push(CheckStep::failed("path", &cause));
                 return steps;
             }
         };
         let files: Vec<&FileEntry> = streams.iter().flat_map(|stream| &stream.files).collect();
-        steps.push(passed("path", format!("{} file(s) found", files.len())));
+        steps.push(CheckStep::passed("path", format!("{} file(s) found", files.len())));
         let unreadable = files.iter().find_map(|entry| edition::identity(entry).err());
         if let Some(cause) = unreadable {
-            steps.push(failed("readable", &cause));
+            steps.push(CheckStep::failed("readable", &cause));
             return steps;
         }
-        steps.push(passed("readable", "every file can be read".to_owned()));
+        steps.push(CheckStep::passed("readable", "every file can be read"));
         let cancel = CancellationToken::new();
         let mut last = None;
         for stream in &streams {
             match Edition::open(stream, None, &self.config.options, None, &cancel) {
                 Ok(edition) => {
                     let kind = edition.tables.first().map(|table| table.kind.describe()).unwrap_or_default();
-                    steps.push(passed("format", format!("`{}`: {kind}", stream.name)));
+                    steps.push(CheckStep::passed("format", format!("`{}`: {kind}", stream.name)));
                     steps.push(match self.missing_key(&edition) {
-                        Some(cause) => failed("rows", &cause),
-                        None => passed("rows", rows_message(&stream.name, &edition)),
+                        Some(cause) => CheckStep::failed("rows", &cause),
+                        None => CheckStep::passed("rows", rows_message(&stream.name, &edition)),
                     });
                     return steps;
                 }
                 Err(cause) => last = Some(cause),
             }
         }
-        steps.extend(last.map(|cause| failed("format", &cause)));
+        steps.extend(last.map(|cause| CheckStep::failed("format", &cause)));
         steps
     }
 
@@ -167,14 +167,6 @@ fn rows_message(stream: &str, edition: &Edition) -> String {
     format!("`{stream}`: {} columns, {rows}", edition.columns.len())
 }
 
-fn passed(name: &str, message: String) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: true, message }
-}
-
-fn failed(name: &str, cause: &ConnectorError) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: false, message: format!("{} {cause}", cause.code()) }
-}
-
 /// Runs file work away from the async threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ConnectorError> + Send + 'static,
@@ -190,7 +182,7 @@ impl Connector for FileConnector {
     async fn check(&self) -> Result<Vec<CheckStep>, ConnectorError> {
         let connector = self.clone();
         if let Err(cause) = self.origin.reachable().await {
-            return Ok(vec![failed("address", &cause)]);
+            return Ok(vec![CheckStep::failed("address", &cause)]);
         }
         blocking(move || Ok(connector.check_steps())).await
     }
@@ -217,7 +209,7 @@ impl Connector for FileConnector {
             cancel: cancel.clone(),
         };
         let begin = async move {
-            let (sender, receiver) = tokio::sync::mpsc::channel(read::CHANNEL);
+            let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);
             let reachable = job.origin.reachable().await;
             let worker = tokio::task::spawn_blocking(move || job.run(reachable, &sender));
             events_of(receiver, worker, cancel, |cause| error::broken("the file", "data", cause))

@@ -15,9 +15,6 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Batches in flight.
-pub(crate) const CHANNEL: usize = 2;
-
 /// Where a read stands. Opaque to all but this module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileCursor {

@@ -26,7 +26,7 @@ pub use config::config_schema;
 use crate::{
     error::ConnectorError,
     network::NetworkScope,
-    port::{CheckStep, Connector, ReadEvent, events_of},
+    port::{CheckStep, Connector, ReadEvent, read_ahead},
 };
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, SyncMode};
@@ -39,14 +39,11 @@ use mongodb::bson::{Document, doc};
 use read::Job;
 use serde_json::Value;
 use session::Session;
-use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 /// The connector's id in the catalogue.
 pub const CONNECTOR_ID: &str = "mongodb";
 
-/// Batches that are read ahead.
-const CHANNEL: usize = 2;
 /// Collections that are looked at at the same time.
 const LOOKS: usize = 4;
 /// Paths whose types are told, of all collections together: they are stored in one event.
@@ -77,15 +74,15 @@ impl MongoConnector {
                     ConnectorError::Authentication { .. } | ConnectorError::Permission { .. }
                 );
                 if reached {
-                    steps.push(passed("reach", "the server answers".to_owned()));
+                    steps.push(CheckStep::passed("reach", "the server answers"));
                 }
-                steps.push(failed(if reached { "sign_in" } else { "reach" }, &cause));
+                steps.push(CheckStep::failed(if reached { "sign_in" } else { "reach" }, &cause));
                 return Ok(steps);
             }
         };
-        steps.push(passed("reach", "the server answers".to_owned()));
+        steps.push(CheckStep::passed("reach", "the server answers"));
         let user = self.config.credential()?.map(|(user, _)| user);
-        steps.push(passed(
+        steps.push(CheckStep::passed(
             "sign_in",
             user.map_or_else(|| "nobody signs in".to_owned(), |user| format!("signed in as `{user}`")),
         ));
@@ -93,7 +90,7 @@ impl MongoConnector {
         let found = match catalog::collections(&session, &self.config, None).await {
             Ok(found) => found,
             Err(cause) => {
-                steps.push(failed("read", &cause));
+                steps.push(CheckStep::failed("read", &cause));
                 return Ok(steps);
             }
         };
@@ -101,25 +98,25 @@ impl MongoConnector {
             let cause = error::permission(format!(
                 "there is no collection to read in `{database}`: check its name, and give the user the role `read` on it"
             ));
-            steps.push(failed("read", &cause));
+            steps.push(CheckStep::failed("read", &cause));
             return Ok(steps);
         };
         let look = doc! { "find": &first.name, "limit": 1, "singleBatch": true };
         if let Err(cause) = session.run(look).await {
-            steps.push(failed("read", &cause));
+            steps.push(CheckStep::failed("read", &cause));
             return Ok(steps);
         }
-        steps.push(passed("read", format!("{} collections in `{database}`", found.len())));
+        steps.push(CheckStep::passed("read", format!("{} collections in `{database}`", found.len())));
         if !session.keeps_changes() {
             let message = "the server is alone, and no member of a replica set: its collections can be read whole, their changes cannot be followed";
-            steps.push(passed("changes", message.to_owned()));
+            steps.push(CheckStep::passed("changes", message.to_owned()));
             return Ok(steps);
         }
         steps.push(match self.followed(&session, &found).await {
-            Ok(message) => passed("changes", message),
-            Err(cause) => failed("changes", &cause),
+            Ok(message) => CheckStep::passed("changes", message),
+            Err(cause) => CheckStep::failed("changes", &cause),
         });
-        steps.push(passed("history", history(&session).await));
+        steps.push(CheckStep::passed("history", history(&session).await));
         Ok(steps)
     }
 
@@ -183,14 +180,6 @@ async fn history(session: &Session) -> String {
     }
 }
 
-fn passed(name: &str, message: String) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: true, message }
-}
-
-fn failed(name: &str, cause: &ConnectorError) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: false, message: format!("{} {cause}", cause.code()) }
-}
-
 #[async_trait]
 impl Connector for MongoConnector {
     async fn check(&self) -> Result<Vec<CheckStep>, ConnectorError> {
@@ -212,28 +201,14 @@ impl Connector for MongoConnector {
         cursor: Option<Value>,
         cancel: CancellationToken,
     ) -> BoxStream<'static, Result<ReadEvent, ConnectorError>> {
-        let (sender, receiver) = mpsc::channel(CHANNEL);
-        let job = Job {
-            config: self.config.clone(),
-            network: self.network,
-            selection: stream.clone(),
-            mode,
-            sender,
-        };
-        let begin = async move {
-            let worker = tokio::spawn(async move {
-                if let Err(cause) = job.run(Cursor::of(cursor, mode)).await {
-                    // Nobody listens any more: there is nobody to tell.
-                    let _ = job.sender.send(Err(cause)).await;
-                }
-            });
-            // Dropped with the stream: the connection to the server is cut at once.
-            let worker = AbortOnDropHandle::new(worker);
-            events_of(receiver, worker, cancel, |cause| {
-                error::unreadable(format!("the read ended early: {cause}"))
-            })
-        };
-        futures::stream::once(begin).flatten().boxed()
+        let (this, stream) = (self.clone(), stream.clone());
+        let cursor = Cursor::of(cursor, mode);
+        let broken = |cause| error::unreadable(format!("the read ended early: {cause}"));
+        read_ahead(cancel, broken, move |sender| async move {
+            let job =
+                Job { config: this.config.clone(), network: this.network, selection: stream, mode, sender };
+            job.run(cursor).await
+        })
     }
 
     /// By its changes, where the server keeps them; else whole, which sees deletes too.

@@ -25,7 +25,7 @@ pub use config::config_schema;
 use crate::{
     error::ConnectorError,
     network::NetworkScope,
-    port::{CheckStep, Connector, ReadEvent, events_of},
+    port::{CheckStep, Connector, ReadEvent, read_ahead},
 };
 use async_trait::async_trait;
 use autonomos_domain::{
@@ -39,14 +39,11 @@ use futures::{StreamExt, stream::BoxStream};
 use read::Job;
 use serde_json::Value;
 use session::Session;
-use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 /// The connector's id in the catalogue.
 pub const CONNECTOR_ID: &str = "postgres";
 
-/// Batches that are read ahead.
-const CHANNEL: usize = 2;
 /// The server keeps this much of its log for us before the check warns.
 const KEPT_WARNING: u64 = 1 << 30;
 
@@ -82,16 +79,16 @@ impl PostgresConnector {
                     ConnectorError::Authentication { .. } | ConnectorError::Permission { .. }
                 ) || matches!(&cause, ConnectorError::Configuration { field, .. } if field == "/database");
                 if reached {
-                    steps.push(passed("reach", "the server answers".to_owned()));
+                    steps.push(CheckStep::passed("reach", "the server answers"));
                 }
-                steps.push(failed(if reached { "sign_in" } else { "reach" }, &cause));
+                steps.push(CheckStep::failed(if reached { "sign_in" } else { "reach" }, &cause));
                 return steps;
             }
         };
-        steps.push(passed("reach", "the server answers".to_owned()));
-        steps.push(passed("sign_in", format!("signed in as `{}`", self.config.user)));
+        steps.push(CheckStep::passed("reach", "the server answers"));
+        steps.push(CheckStep::passed("sign_in", format!("signed in as `{}`", self.config.user)));
         if let Err(cause) = self.look(&mut session, &mut steps).await {
-            steps.push(failed("look", &cause));
+            steps.push(CheckStep::failed("look", &cause));
         }
         steps
     }
@@ -103,23 +100,23 @@ impl PostgresConnector {
             let cause = error::permission(format!(
                 "there is nothing to read in `{schemas}`: `GRANT USAGE ON SCHEMA …` and `GRANT SELECT ON ALL TABLES IN SCHEMA …` to the role"
             ));
-            steps.push(failed("read", &cause));
+            steps.push(CheckStep::failed("read", &cause));
             return Ok(());
         }
-        steps.push(passed("read", format!("{} tables and views in `{schemas}`", tables.len())));
+        steps.push(CheckStep::passed("read", format!("{} tables and views in `{schemas}`", tables.len())));
         if !self.config.capture_changes {
             return Ok(());
         }
         if let Some(missing) = slot::missing(session).await? {
-            steps.push(failed("changes", &error::not_ready(missing)));
+            steps.push(CheckStep::failed("changes", &error::not_ready(missing)));
             return Ok(());
         }
         let followed = tables.iter().filter(|table| table.unfollowable().is_none()).count();
-        steps.push(passed("changes", format!("the changes of {followed} tables can be followed")));
+        steps.push(CheckStep::passed("changes", format!("the changes of {followed} tables can be followed")));
         let name = self.config.slot(self.connection)?;
         steps.push(match slot::find(session, &name).await? {
-            None => passed("slot", format!("the replication slot `{name}` is made by the first sync")),
-            Some(slot) if matches!(slot.status.as_str(), "lost" | "unreserved") => failed(
+            None => CheckStep::passed("slot", format!("the replication slot `{name}` is made by the first sync")),
+            Some(slot) if matches!(slot.status.as_str(), "lost" | "unreserved") => CheckStep::failed(
                 "slot",
                 &error::not_ready(format!(
                     "the replication slot `{name}` is `{}`: sync more often, or raise `max_slot_wal_keep_size`; its tables are read anew",
@@ -133,7 +130,7 @@ impl PostgresConnector {
                     ""
                 };
                 let kept = slot.kept / (1 << 20);
-                passed("slot", format!("the server keeps {kept} MiB of its log for `{name}`{warning}"))
+                CheckStep::passed("slot", format!("the server keeps {kept} MiB of its log for `{name}`{warning}"))
             }
         });
         Ok(())
@@ -149,14 +146,6 @@ impl PostgresConnector {
         let follow = self.config.capture_changes && slot::missing(&mut session).await?.is_none();
         Ok(tables.iter().map(|table| types.stream(table, follow)).collect())
     }
-}
-
-fn passed(name: &str, message: String) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: true, message }
-}
-
-fn failed(name: &str, cause: &ConnectorError) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: false, message: format!("{} {cause}", cause.code()) }
 }
 
 #[async_trait]
@@ -180,29 +169,20 @@ impl Connector for PostgresConnector {
         cursor: Option<Value>,
         cancel: CancellationToken,
     ) -> BoxStream<'static, Result<ReadEvent, ConnectorError>> {
-        let (sender, receiver) = mpsc::channel(CHANNEL);
-        let job = Job {
-            config: self.config.clone(),
-            network: self.network,
-            connection: self.connection,
-            selection: stream.clone(),
-            mode,
-            sender,
-        };
-        let begin = async move {
-            let worker = tokio::spawn(async move {
-                if let Err(cause) = job.run(Cursor::of(cursor, mode)).await {
-                    // Nobody listens any more: there is nobody to tell.
-                    let _ = job.sender.send(Err(cause)).await;
-                }
-            });
-            // Dropped with the stream: the connection to the server is cut at once.
-            let worker = AbortOnDropHandle::new(worker);
-            events_of(receiver, worker, cancel, |cause| {
-                error::unreadable(format!("the read ended early: {cause}"))
-            })
-        };
-        futures::stream::once(begin).flatten().boxed()
+        let (this, stream) = (self.clone(), stream.clone());
+        let cursor = Cursor::of(cursor, mode);
+        let broken = |cause| error::unreadable(format!("the read ended early: {cause}"));
+        read_ahead(cancel, broken, move |sender| async move {
+            let job = Job {
+                config: this.config.clone(),
+                network: this.network,
+                connection: this.connection,
+                selection: stream,
+                mode,
+                sender,
+            };
+            job.run(cursor).await
+        })
     }
 
     /// By its changes, where a person wanted that; else whole, which sees deletes too.

@@ -298,18 +298,11 @@ pub fn config_schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::complains;
 
-    /// The field that is complained about, if one is.
+    #[track_caller]
     fn check(config: Value, expect: Option<&str>) {
-        let field = match SalesforceConfig::parse(&config) {
-            Ok(_) => None,
-            Err(ConnectorError::Configuration { field, message, .. }) => {
-                assert!(!message.contains("hunter2"), "{message}");
-                Some(field)
-            }
-            Err(other) => panic!("{other:?}"),
-        };
-        assert_eq!(field.as_deref(), expect, "{config}");
+        complains(SalesforceConfig::parse(&config), expect);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use config::config_schema;
 use crate::{
     error::ConnectorError,
     network::NetworkScope,
-    port::{CheckStep, Connector, ReadEvent, events_of},
+    port::{CheckStep, Connector, ReadEvent, read_ahead},
 };
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, SyncMode};
@@ -44,14 +44,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use session::{Session, Usage};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 /// The connector's id in the catalogue.
 pub const CONNECTOR_ID: &str = "salesforce";
 
-/// Batches that are read ahead.
-const CHANNEL: usize = 2;
 /// An answer may be silent for so long: a query may take two minutes.
 const SILENCE: Duration = Duration::from_mins(2);
 
@@ -79,10 +76,10 @@ impl SalesforceConnector {
         match self.session.token(None).await {
             Ok(token) => {
                 let host = token.instance.host_str().unwrap_or_default().to_owned();
-                steps.push(passed("sign_in", format!("signed in at `{host}`")));
+                steps.push(CheckStep::passed("sign_in", format!("signed in at `{host}`")));
             }
             Err(cause) => {
-                steps.push(failed("sign_in", &cause));
+                steps.push(CheckStep::failed("sign_in", &cause));
                 return steps;
             }
         }
@@ -93,11 +90,11 @@ impl SalesforceConnector {
                 _ => self.readable().await,
             };
             match found {
-                Ok(message) => steps.push(passed(name, message)),
+                Ok(message) => steps.push(CheckStep::passed(name, message)),
                 Err(cause) => {
                     // Whatever was asked: nothing is, once the share is used.
                     let name = if cause.code() == error::SHARE_USED { "quota" } else { name };
-                    steps.push(failed(name, &cause));
+                    steps.push(CheckStep::failed(name, &cause));
                     break;
                 }
             }
@@ -165,14 +162,6 @@ impl SalesforceConnector {
     }
 }
 
-fn passed(name: &str, message: String) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: true, message }
-}
-
-fn failed(name: &str, cause: &ConnectorError) -> CheckStep {
-    CheckStep { name: name.to_owned(), passed: false, message: format!("{} {cause}", cause.code()) }
-}
-
 #[async_trait]
 impl Connector for SalesforceConnector {
     async fn check(&self) -> Result<Vec<CheckStep>, ConnectorError> {
@@ -190,22 +179,12 @@ impl Connector for SalesforceConnector {
         cursor: Option<Value>,
         cancel: CancellationToken,
     ) -> BoxStream<'static, Result<ReadEvent, ConnectorError>> {
-        let (sender, receiver) = mpsc::channel(CHANNEL);
-        let job = Job { session: self.session.clone(), selection: stream.clone(), mode, sender };
-        let begin = async move {
-            let worker = tokio::spawn(async move {
-                let cursor = Cursor::of(cursor, mode, &job.selection.name);
-                if let Err(cause) = job.run(cursor).await {
-                    // Nobody listens any more: there is nobody to tell.
-                    let _ = job.sender.send(Err(cause)).await;
-                }
-            });
-            // Dropped with the stream: a request under way is cut at once.
-            let worker = AbortOnDropHandle::new(worker);
-            events_of(receiver, worker, cancel, |cause| {
-                error::unreadable(format!("the read ended early: {cause}"))
-            })
-        };
-        futures::stream::once(begin).flatten().boxed()
+        let (this, stream) = (self.clone(), stream.clone());
+        let cursor = Cursor::of(cursor, mode, &stream.name);
+        let broken = |cause| error::unreadable(format!("the read ended early: {cause}"));
+        read_ahead(cancel, broken, move |sender| async move {
+            let job = Job { session: this.session.clone(), selection: stream, mode, sender };
+            job.run(cursor).await
+        })
     }
 }
