@@ -166,4 +166,45 @@ describe("repairs that wait", () => {
     await page.getByRole("article").getByText("Rolled back").waitFor({ timeout: 30_000 });
     assert.equal(await page.getByRole("region", { name: "Dry run" }).count(), 0);
   });
+
+  test("each change of a proposal is decided by itself, and the choice survives a reload", async () => {
+    const { version, rules, expire_after_days } = await call("GET", "/aam/policies");
+    const protect = { entity: "account", field: "employee_count", protected: true, ask_from: 0.4 };
+    await call("PUT", "/aam/policies", { version, rules: [...rules, protect], expire_after_days });
+    const first = await deliver("West", "annual_revenue", 120);
+    const { id } = await call(
+      "POST",
+      "/aam/connections",
+      { name: "West", connector: "file", config: { path: first.id } },
+      201,
+    );
+    const found = await call("POST", `/aam/connections/${id}/discover`, {});
+    await call("PUT", `/aam/connections/${id}/streams`, {
+      streams: [{ name: found.streams[0].name, entity: "account" }],
+    });
+    await sync(id);
+    const both = companies("West", "turnover", 124).replace("employee_count", "headcount");
+    const next = await call("POST", "/uploads?filename=West.csv", both, 201);
+    await call("PATCH", `/aam/connections/${id}`, { config: { path: next.id } });
+    await sync(id);
+    const [waits] = (await waiting()).filter((repair) => repair.connection_id === id);
+    assert.equal(waits.proposal.together.length, 2);
+    const chosen = page.getByLabel("Decide about employee_count");
+    const detail = page.getByRole("article", { name: /annual_revenue|employee_count/ }).first();
+    await page.goto(`/repairs?id=${waits.id}`);
+    await detail.waitFor({ timeout: 30_000 });
+    await chosen.first().uncheck();
+    await detail.getByRole("button", { name: "Approve 1 of 2" }).waitFor();
+    await page.reload();
+    await detail.waitFor();
+    assert.equal(await chosen.first().isChecked(), false);
+    await clean("repair-in-part");
+    await detail.getByRole("button", { name: "Approve 1 of 2" }).click();
+    await page.getByText("The other changes wait as a repair of their own.").waitFor();
+    const rest = (await waiting()).filter((repair) => repair.connection_id === id);
+    assert.deepEqual(
+      rest.map((repair) => repair.proposal.changes.map((change) => change.old_source)),
+      [["employee_count"]],
+    );
+  });
 });

@@ -30,7 +30,11 @@ fn world() -> World {
 
 /// Companies with a revenue of their own each, under whatever name.
 fn write(file: &Path, revenue: &str, rows: u32) {
-    let mut text = format!("account_id,name,domain,{revenue},employee_count\n");
+    write_both(file, revenue, "employee_count", rows);
+}
+
+fn write_both(file: &Path, revenue: &str, employees: &str, rows: u32) {
+    let mut text = format!("account_id,name,domain,{revenue},{employees}\n");
     for row in 0..rows {
         let _ = writeln!(
             text,
@@ -143,6 +147,59 @@ async fn a_dry_run_says_what_a_decision_would_change() {
     decide(&client, &repair, "rollback").await;
     assert_eq!(revenues(&client).await, (200, 205));
     client.post(&path, json!({})).await.expect(409);
+}
+
+#[tokio::test]
+async fn each_change_of_a_proposal_is_decided_by_itself() {
+    let world = world();
+    let client = Client::registered(&world.server.url, "Parts", "parts@example.com").await;
+    client.put("/aoa/autonomy", json!({ "mode": "recommend" })).await.expect(200);
+    let (connection, file) = connected(&world, &client, "crm").await;
+    write_both(&file, "turnover", "headcount", 205);
+    assert_eq!(client.sync(&connection).await["status"], "succeeded");
+    let [repair]: [Value; 1] = repairs(&client, &connection).await.try_into().expect("one proposal");
+    let changes = repair["proposal"]["changes"].as_array().expect("changes");
+    assert_eq!(changes.len(), 2, "{repair}");
+    let drift = |column: &str| {
+        let change = changes.iter().find(|change| change["old_source"] == column).expect("its change");
+        change["drift_id"].clone()
+    };
+    let (revenue, employees) = (drift("annual_revenue"), drift("employee_count"));
+    assert_eq!(repair["proposal"]["together"], json!([[revenue.clone()], [employees.clone()]]), "{repair}");
+    let path = format!("/aam/repairs/{}", repair["id"].as_str().expect("an id"));
+
+    // The dry run of a part tells of its cells alone.
+    let said =
+        client.post(&format!("{path}/dry-run"), json!({ "drift_ids": [revenue.clone()] })).await.expect(200);
+    assert_eq!(said["fields"].as_array().map(Vec::len), Some(1), "{said}");
+    assert_eq!(said["fields"][0]["field"], "annual_revenue");
+    for (body, pointer) in [
+        (json!({ "drift_ids": [] }), "/drift_ids"),
+        (json!({ "drift_ids": [uuid::Uuid::nil()] }), "/drift_ids/0"),
+        (json!({ "drift_ids": [revenue.clone()], "mapping": repair["proposal"]["mapping"] }), "/drift_ids"),
+    ] {
+        let refused = client.post(&format!("{path}/approve"), body).await.expect(422);
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
+    }
+
+    let answer = client.post(&format!("{path}/approve"), json!({ "drift_ids": [revenue.clone()] })).await;
+    let position = answer.position().expect("a position");
+    let approved = answer.expect(200);
+    assert_eq!((&approved["status"], &approved["drift_ids"]), (&json!("approved"), &json!([revenue])));
+    client.shown(&position).await;
+    assert_eq!(revenues(&client).await, (205, 0));
+    let rest = approved["rest_id"].as_str().expect("the rest");
+    let rest = client.get(&format!("/aam/repairs/{rest}")).await.expect(200);
+    assert_eq!((&rest["status"], &rest["drift_ids"]), (&json!("pending_review"), &json!([employees])));
+    let employees = |rows: &[Value]| rows.iter().filter(|row| !row["employee_count"].is_null()).count();
+    assert_eq!(employees(&client.rows("accounts", "").await), 200, "the other field waits still");
+    // It is decided like any other, and the first one is taken back by itself.
+    decide(&client, &rest, "approve").await;
+    assert_eq!(employees(&client.rows("accounts", "").await), 205);
+    client.post(&format!("{path}/rollback"), json!({})).await.expect(409);
+    decide(&client, &rest, "rollback").await;
+    decide(&client, &repair, "rollback").await;
+    assert_eq!(revenues(&client).await, (200, 205));
 }
 
 #[tokio::test]

@@ -116,8 +116,11 @@ async fn a_proposal_that_nobody_decides_about_expires_at_its_time() {
         ends.push(world.commands.load::<Task>(tenant, id).await.unwrap().state.run_at.unwrap());
     }
     assert!(ends.iter().all(|end| *end == clock.now() + TimeDelta::days(30)), "{ends:?}");
-    let reject =
-        MappingCommand::RejectRepair { repair_id: decided, by: autonomos_domain::ids::UserId(Uuid::nil()) };
+    let reject = MappingCommand::RejectRepair {
+        repair_id: decided,
+        part: None,
+        by: autonomos_domain::ids::UserId(Uuid::nil()),
+    };
     world.commands.execute::<Mapping>(&context(tenant), decided_mapping, reject).await.unwrap();
 
     clock.advance(TimeDelta::days(30));

@@ -35,7 +35,7 @@ use autonomos_domain::{
 use catalog::Types;
 use config::PostgresConfig;
 use cursor::{Cursor, Phase};
-use futures::{StreamExt, stream::BoxStream};
+use futures::stream::BoxStream;
 use read::Job;
 use serde_json::Value;
 use session::Session;

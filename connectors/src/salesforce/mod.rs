@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, SyncMode};
 use config::SalesforceConfig;
 use cursor::Cursor;
-use futures::{StreamExt, stream::BoxStream};
+use futures::stream::BoxStream;
 use read::Job;
 use serde::Deserialize;
 use serde_json::Value;

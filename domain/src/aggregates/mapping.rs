@@ -4,10 +4,12 @@
 mod decide;
 mod follow;
 mod lines;
+mod parts;
 #[cfg(test)]
 mod tests;
 
 pub use follow::judged;
+pub use parts::{RepairPart, decided_together};
 
 use super::{domain_event, stored_aggregate};
 use crate::{
@@ -88,6 +90,16 @@ pub enum MappingEvent {
         /// Decided at once: `pending_review`, `held` or `auto_applied`.
         status: RepairStatus,
     },
+    /// It is decided about a part: the proposal is this from here on, and its rest is proposed again in
+    /// the same commit, under an id of its own.
+    RepairNarrowed {
+        repair_id: RepairId,
+        changes: Vec<RepairChange>,
+        proposed: MappingContent,
+        targets: Vec<String>,
+        key: bool,
+        confidence: f64,
+    },
     RepairApproved {
         repair_id: RepairId,
         by: UserId,
@@ -110,6 +122,7 @@ domain_event!(MappingEvent {
     MappingRevised,
     MappingBound,
     RepairProposed,
+    RepairNarrowed,
     RepairApproved,
     RepairRejected,
     RepairRolledBack,
@@ -163,10 +176,14 @@ pub enum MappingCommand {
     ApproveRepair {
         repair_id: RepairId,
         edited: Option<MappingContent>,
+        /// None: all of it.
+        part: Option<RepairPart>,
         by: UserId,
     },
     RejectRepair {
         repair_id: RepairId,
+        /// None: all of it.
+        part: Option<RepairPart>,
         by: UserId,
     },
     /// Back to the mapping before it; the repaired fields are held again.
@@ -248,6 +265,13 @@ impl Mapping {
                 let repair = Repair { number, schema_version, changes, status, targets, key, made };
                 self.repairs.insert(repair_id, repair);
                 self.forget_repairs();
+            }
+            MappingEvent::RepairNarrowed { repair_id, changes, targets, key, .. } => {
+                if let Some(repair) = self.repairs.get_mut(&repair_id) {
+                    repair.changes = changes;
+                    repair.targets = targets;
+                    repair.key = key;
+                }
             }
             MappingEvent::RepairApproved { repair_id, .. } => {
                 self.set_status(repair_id, RepairStatus::Approved);

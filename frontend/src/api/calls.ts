@@ -79,13 +79,17 @@ export const repairs = {
   list: (query: { status?: string; connection_id?: string; limit?: number; cursor?: string }) =>
     get<t.Page<t.Repair>>("/aam/repairs", query),
   get: (repairId: string) => get<t.Repair>(`/aam/repairs/${id(repairId)}`),
-  approve: (repairId: string, mapping?: t.MappingContent) =>
-    post<t.Repair>(`/aam/repairs/${id(repairId)}/approve`, mapping ? { mapping } : {}),
-  reject: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/reject`, {}),
+  /** Of the drifts named, or of all. */
+  approve: (repairId: string, body: { mapping?: t.MappingContent; drift_ids?: string[] } = {}) =>
+    post<t.Repair>(`/aam/repairs/${id(repairId)}/approve`, body),
+  reject: (repairId: string, body: { drift_ids?: string[] } = {}) =>
+    post<t.Repair>(`/aam/repairs/${id(repairId)}/reject`, body),
   rollBack: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/rollback`, {}),
   /** What approving it, or rolling it back, would change; nothing is written. */
-  dryRun: (repairId: string, body: { mapping?: t.MappingContent; field?: string }) =>
-    post<t.DryRun>(`/aam/repairs/${id(repairId)}/dry-run`, body),
+  dryRun: (
+    repairId: string,
+    body: { mapping?: t.MappingContent; drift_ids?: string[]; field?: string },
+  ) => post<t.DryRun>(`/aam/repairs/${id(repairId)}/dry-run`, body),
 };
 
 export const quarantine = {

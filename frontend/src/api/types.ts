@@ -232,13 +232,20 @@ export interface Repair {
   status: string;
   confidence: number;
   /** The mapping as it would become, or became. */
-  proposal: { changes: RepairChange[]; mapping?: MappingContent | null };
+  proposal: {
+    changes: RepairChange[];
+    /** Its drifts, by what is decided together. */
+    together?: string[][];
+    mapping?: MappingContent | null;
+  };
   /** The mapping in force when it was proposed. */
   before?: MappingContent | null;
   drifts?: Partial<Drift>[];
   created_at: string;
   decided_at?: string | null;
   decided_by?: string | null;
+  /** After a decision about a part: the proposal that its rest became. */
+  rest_id?: string;
 }
 
 export interface DryRunCells {

@@ -5,7 +5,7 @@ use super::{
     identity::Caller,
     mappings::{MappingEdit, outside},
     problem::ApiError,
-    repairs::decider,
+    repairs::{decider, part_of},
     respond::{VIEWS, read},
     state::App,
 };
@@ -38,6 +38,9 @@ struct DryRunRequest {
     /// The mapping as it should be instead of as proposed; of a repair that waits.
     #[serde(default)]
     mapping: Option<MappingEdit>,
+    /// Only the changes that answer these drifts; of a repair that waits, and not with `mapping`.
+    #[serde(default)]
+    drift_ids: Option<Vec<Uuid>>,
     /// Examples of this field alone.
     #[serde(default)]
     field: Option<String>,
@@ -92,11 +95,10 @@ async fn repair_dry_run(
     let is_applied = mapping.repairs.get(&repair_id).is_some_and(|repair| repair.status.is_applied());
     let by = decider(&caller);
     let (action, decision) = if is_applied {
-        if body.mapping.is_some() {
-            return Err(ApiError::invalid(
-                "/mapping",
-                "the repair is applied: it can be rolled back as it is",
-            ));
+        let whole = [("/mapping", body.mapping.is_some()), ("/drift_ids", body.drift_ids.is_some())];
+        if let Some((pointer, _)) = whole.into_iter().find(|(_, is_there)| *is_there) {
+            let message = "the repair is applied: it can be rolled back as it is";
+            return Err(ApiError::invalid(pointer, message));
         }
         (DryRunOf::Rollback, MappingCommand::RollBackRepair { repair_id, by })
     } else {
@@ -107,7 +109,8 @@ async fn repair_dry_run(
             }
             None => None,
         };
-        (DryRunOf::Approve, MappingCommand::ApproveRepair { repair_id, edited, by })
+        let part = part_of(id, body.drift_ids, "dry-run");
+        (DryRunOf::Approve, MappingCommand::ApproveRepair { repair_id, edited, part, by })
     };
     let refused = |error| outside(autonomos_commands::error::CommandError::from(error));
     let events = mapping.decide(decision).map_err(refused)?;

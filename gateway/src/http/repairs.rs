@@ -9,10 +9,10 @@ use super::{
     state::App,
 };
 use autonomos_domain::{
-    aggregates::mapping::{Mapping, MappingCommand, RepairStatus},
+    aggregates::mapping::{Mapping, MappingCommand, RepairPart, RepairStatus, decided_together},
     drift::{DriftKind, DriftSide, RepairChange},
     envelope::Actor,
-    ids::{RepairId, UserId},
+    ids::{DriftId, RepairId, UserId},
     mapping::{Evidence, MappingContent},
 };
 use autonomos_projections::read_models::{
@@ -62,11 +62,16 @@ pub(super) struct RepairView {
     created_at: DateTime<Utc>,
     decided_at: Option<DateTime<Utc>>,
     decided_by: Option<Uuid>,
+    /// After a decision about a part: the proposal that its rest became.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rest_id: Option<Uuid>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Proposal {
     changes: Vec<RepairChange>,
+    /// The drifts it answers, by what is decided together: a decision about a part names whole groups.
+    together: Vec<Vec<DriftId>>,
     /// The mapping as it would be, or became.
     mapping: MappingContent,
 }
@@ -90,6 +95,8 @@ impl RepairView {
             before: drift.before.clone(),
             after: drift.after.clone(),
         };
+        let content = row.before.as_ref().unwrap_or(&row.after);
+        let together = decided_together(content, &row.proposal);
         let drifts = row.drift_ids.iter().filter_map(|id| known.get(id)).map(answered).collect();
         Self {
             id: row.id,
@@ -103,13 +110,14 @@ impl RepairView {
             drifts,
             status: row.status,
             confidence: row.confidence,
-            proposal: Proposal { changes: row.proposal, mapping: row.after },
+            proposal: Proposal { changes: row.proposal, together, mapping: row.after },
             before: row.before,
             evidence: row.evidence,
             edited: row.edited,
             created_at: row.proposed_at,
             decided_at: row.decided_at,
             decided_by: row.decided_by,
+            rest_id: None,
         }
     }
 }
@@ -131,15 +139,20 @@ impl App {
         edit: &Edit,
         row: RepairRow,
         decision: MappingCommand,
-        becomes: RepairStatus,
+        (becomes, rest): (RepairStatus, Option<RepairId>),
     ) -> Result<Response, ApiError> {
         let (commands, mapping) = (&self.platform.commands, row.mapping_id);
         let decided = commands.execute::<Mapping>(&edit.context, mapping, decision).await;
         let outcome = decided.map_err(outside)?;
         let view = async {
             let row = self.repair_find(&edit.caller, row.id).await?;
+            let rest = match rest {
+                Some(RepairId(id)) => self.models().repair_get(edit.caller.tenant(), id).await?,
+                None => None,
+            };
             // Even where the projection lags, the decision stands.
-            self.repair_shown(&edit.caller, RepairRow { status: becomes, ..row }).await
+            let shown = self.repair_shown(&edit.caller, RepairRow { status: becomes, ..row }).await?;
+            Ok(RepairView { rest_id: rest.map(|rest| rest.id), ..shown })
         };
         self.changed(&edit.caller, &outcome, view).await
     }
@@ -198,15 +211,34 @@ async fn repair_get(
     Ok(read(&app.repair_shown(&caller, row).await?, &position))
 }
 
+/// The part of a proposal that a decision is about.
+pub(super) fn part_of(id: Uuid, drift_ids: Option<Vec<Uuid>>, decision: &str) -> Option<RepairPart> {
+    let drifts: Vec<DriftId> = drift_ids?.into_iter().map(DriftId).collect();
+    let rest_id = RepairId::derive(&[&id.to_string(), "rest", decision]);
+    Some(RepairPart { drifts, rest_id })
+}
+
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Approval {
     /// The mapping as it should be instead of as proposed.
     #[serde(default)]
     mapping: Option<MappingEdit>,
+    /// Only the changes that answer these drifts; the rest becomes a proposal of its own. Not together
+    /// with `mapping`.
+    #[serde(default)]
+    drift_ids: Option<Vec<Uuid>>,
 }
 
-/// Applies a proposal, as it is or edited.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rejection {
+    /// Only the changes that answer these drifts; the rest becomes a proposal of its own.
+    #[serde(default)]
+    drift_ids: Option<Vec<Uuid>>,
+}
+
+/// Applies a proposal, as it is or edited, or a part of it.
 #[utoipa::path(post, path = "/aam/repairs/{id}/approve", tag = "repairs", params(("id" = Uuid, Path,)),
     request_body = Option<Approval>,
     responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409), (status = 422)))]
@@ -224,22 +256,28 @@ async fn repair_approve(
         }
         None => None,
     };
-    let decision =
-        MappingCommand::ApproveRepair { repair_id: RepairId(id), edited, by: decider(&edit.caller) };
-    app.repair_decide(&edit, row, decision, RepairStatus::Approved).await
+    let part = part_of(id, body.drift_ids, &edit.context.command_id.to_string());
+    let rest = part.as_ref().map(|part| part.rest_id);
+    let by = decider(&edit.caller);
+    let decision = MappingCommand::ApproveRepair { repair_id: RepairId(id), edited, part, by };
+    app.repair_decide(&edit, row, decision, (RepairStatus::Approved, rest)).await
 }
 
-/// Refuses a proposal; what waits for it goes on waiting.
+/// Refuses a proposal or a part of it; what waits for it goes on waiting.
 #[utoipa::path(post, path = "/aam/repairs/{id}/reject", tag = "repairs", params(("id" = Uuid, Path,)),
-    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409)))]
+    request_body = Option<Rejection>,
+    responses((status = 200, body = ref("#/components/schemas/RepairView")), (status = 404), (status = 409), (status = 422)))]
 async fn repair_reject(
     State(app): State<App>,
     edit: Edit,
     Path(id): Path<Uuid>,
+    OptionalBody(body): OptionalBody<Rejection>,
 ) -> Result<Response, ApiError> {
     let row = app.repair_find(&edit.caller, id).await?;
-    let decision = MappingCommand::RejectRepair { repair_id: RepairId(id), by: decider(&edit.caller) };
-    app.repair_decide(&edit, row, decision, RepairStatus::Rejected).await
+    let part = part_of(id, body.drift_ids, &edit.context.command_id.to_string());
+    let rest = part.as_ref().map(|part| part.rest_id);
+    let decision = MappingCommand::RejectRepair { repair_id: RepairId(id), part, by: decider(&edit.caller) };
+    app.repair_decide(&edit, row, decision, (RepairStatus::Rejected, rest)).await
 }
 
 /// Takes an applied repair back: the mapping before it is in force again, its fields are held.
@@ -252,5 +290,5 @@ async fn repair_roll_back(
 ) -> Result<Response, ApiError> {
     let row = app.repair_find(&edit.caller, id).await?;
     let decision = MappingCommand::RollBackRepair { repair_id: RepairId(id), by: decider(&edit.caller) };
-    app.repair_decide(&edit, row, decision, RepairStatus::RolledBack).await
+    app.repair_decide(&edit, row, decision, (RepairStatus::RolledBack, None)).await
 }

@@ -4,6 +4,7 @@ use super::{
     Binding, Mapping, MappingCommand, MappingEvent, Repair, RepairStatus,
     follow::Follow,
     lines::{check, repaired},
+    parts::RepairPart,
 };
 use crate::{
     error::Error,
@@ -56,16 +57,16 @@ impl Mapping {
             MappingCommand::ReviseMapping { content, schema_version, also_for } => {
                 self.revise(content, schema_version, &also_for)
             }
-            MappingCommand::ApproveRepair { repair_id, edited, by } => {
-                self.repair_approve(repair_id, edited, by)
+            MappingCommand::ApproveRepair { repair_id, edited, part, by } => {
+                self.repair_approve(repair_id, edited, part.as_ref(), by)
             }
-            MappingCommand::RejectRepair { repair_id, by } => {
+            MappingCommand::RejectRepair { repair_id, part, by } => {
                 let event = MappingEvent::RepairRejected { repair_id, by };
-                self.repair_end(repair_id, RepairStatus::Rejected, "reject it", event)
+                self.repair_end(repair_id, RepairStatus::Rejected, "reject it", part.as_ref(), event)
             }
             MappingCommand::ExpireRepair { repair_id } => {
                 let event = MappingEvent::RepairExpired { repair_id };
-                self.repair_end(repair_id, RepairStatus::Expired, "expire it", event)
+                self.repair_end(repair_id, RepairStatus::Expired, "expire it", None, event)
             }
             MappingCommand::RollBackRepair { repair_id, by } => self.repair_roll_back(repair_id, by),
         }
@@ -121,18 +122,25 @@ impl Mapping {
         &self,
         repair_id: RepairId,
         edited: Option<MappingContent>,
+        part: Option<&RepairPart>,
         by: UserId,
     ) -> Result<Vec<MappingEvent>, Error> {
-        let repair = self.repair(repair_id)?;
-        if repair.status == RepairStatus::Approved {
+        let whole = self.repair(repair_id)?;
+        if whole.status == RepairStatus::Approved {
             return Ok(Vec::new());
         }
-        if !repair.status.is_waiting() {
-            return Err(wrong_state(repair, "approve it"));
+        if !whole.status.is_waiting() {
+            return Err(wrong_state(whole, "approve it"));
         }
         if let Some(edited) = &edited {
             check(edited)?;
+            if part.is_some() {
+                let message = "an edited mapping decides about the whole repair: leave one of the two out";
+                return Err(Error::invalid("/drift_ids", message));
+            }
         }
+        let parted = part.map(|part| self.parted(whole, part)).transpose()?.flatten();
+        let repair = parted.as_ref().map_or(whole, |parted| &parted.taken);
         let mut groups: BTreeMap<u32, Vec<&Binding>> = BTreeMap::new();
         for binding in holding(&self.bindings, repair) {
             groups.entry(binding.mapping_version).or_default().push(binding);
@@ -142,7 +150,9 @@ impl Mapping {
         }
         let proposed_on = self.bindings.get(&repair.schema_version).map(|binding| binding.mapping_version);
         let is_edited = edited.is_some();
-        let mut events = vec![MappingEvent::RepairApproved { repair_id, by, edited: is_edited }];
+        let mut events: Vec<MappingEvent> =
+            parted.iter().map(|parted| self.narrowed(repair_id, parted)).collect::<Result<_, _>>()?;
+        events.push(MappingEvent::RepairApproved { repair_id, by, edited: is_edited });
         let mut version = self.version;
         for (based_on, bindings) in groups {
             let Some(known) = self.contents.get(&based_on) else {
@@ -170,6 +180,9 @@ impl Mapping {
                 events.push(bound(binding.schema_version, version, still_held, hold_rows));
             }
         }
+        if let Some(parted) = parted {
+            events.push(self.rest_proposed(parted, &events)?);
+        }
         Ok(events)
     }
 
@@ -179,16 +192,22 @@ impl Mapping {
         repair_id: RepairId,
         status: RepairStatus,
         action: &'static str,
+        part: Option<&RepairPart>,
         event: MappingEvent,
     ) -> Result<Vec<MappingEvent>, Error> {
-        let repair = self.repair(repair_id)?;
-        if repair.status == status {
-            Ok(Vec::new())
-        } else if repair.status.is_waiting() {
-            Ok(vec![event])
-        } else {
-            Err(wrong_state(repair, action))
+        let whole = self.repair(repair_id)?;
+        if whole.status == status {
+            return Ok(Vec::new());
         }
+        if !whole.status.is_waiting() {
+            return Err(wrong_state(whole, action));
+        }
+        let Some(parted) = part.map(|part| self.parted(whole, part)).transpose()?.flatten() else {
+            return Ok(vec![event]);
+        };
+        let mut events = vec![self.narrowed(repair_id, &parted)?, event];
+        events.push(self.rest_proposed(parted, &events)?);
+        Ok(events)
     }
 
     fn repair_roll_back(&self, repair_id: RepairId, by: UserId) -> Result<Vec<MappingEvent>, Error> {

@@ -16,11 +16,11 @@ use cqrs_es::Aggregate;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-const AGREES: OverlapCheck = OverlapCheck::Agrees { compared: 100, disagreeing: 0 };
+pub(super) const AGREES: OverlapCheck = OverlapCheck::Agrees { compared: 100, disagreeing: 0 };
 const OBJECTS: OverlapCheck = OverlapCheck::Objects { compared: 100, disagreeing: 60 };
 const UNKNOWN: OverlapCheck = OverlapCheck::Unknown { compared: 0 };
 
-fn repair_id(number: u128) -> RepairId {
+pub(super) fn repair_id(number: u128) -> RepairId {
     RepairId(Uuid::from_u128(number))
 }
 
@@ -36,7 +36,7 @@ fn line(source: &str, target: &str) -> MappingField {
     }
 }
 
-fn content(lines: &[(&str, &str)]) -> MappingContent {
+pub(super) fn content(lines: &[(&str, &str)]) -> MappingContent {
     MappingContent {
         entity: Some("account".into()),
         key: vec!["id".into()],
@@ -59,9 +59,14 @@ fn created() -> Vec<MappingEvent> {
     Mapping::default().decide(command).unwrap()
 }
 
+/// The drift of a column.
+pub(super) fn drift_of(column: &str) -> DriftId {
+    DriftId(Uuid::new_v5(&Uuid::nil(), column.as_bytes()))
+}
+
 /// `old` became `new` (a list by commas; an empty one: nothing known).
-fn impact(old: &str, new: &str, probability: f64, overlap: OverlapCheck) -> DriftImpact {
-    let drift_id = DriftId(Uuid::from_u128(77));
+pub(super) fn impact(old: &str, new: &str, probability: f64, overlap: OverlapCheck) -> DriftImpact {
+    let drift_id = drift_of(old);
     let change = RepairChange {
         drift_id,
         old_source: old.into(),
@@ -81,7 +86,7 @@ fn policies(protected: &[&str], on_drift: DriftPolicy) -> PolicyInForce {
     PolicyInForce { policy, on_drift, fields: protected.iter().map(field).collect() }
 }
 
-fn follow(schema_version: u32, impacts: Vec<DriftImpact>) -> MappingCommand {
+pub(super) fn follow(schema_version: u32, impacts: Vec<DriftImpact>) -> MappingCommand {
     MappingCommand::FollowSchema {
         schema_version,
         from_version: schema_version - 1,
@@ -93,7 +98,7 @@ fn follow(schema_version: u32, impacts: Vec<DriftImpact>) -> MappingCommand {
     }
 }
 
-fn history(commands: Vec<MappingCommand>) -> Mapping {
+pub(super) fn history(commands: Vec<MappingCommand>) -> Mapping {
     let mut mapping = state::<Mapping>(&created());
     for command in commands {
         for event in mapping.decide(command).unwrap() {
@@ -117,12 +122,12 @@ fn shown(mapping: &Mapping) -> String {
     bindings.chain(repairs).collect::<Vec<_>>().join(" ")
 }
 
-fn sources(mapping: &Mapping, schema_version: u32) -> String {
+pub(super) fn sources(mapping: &Mapping, schema_version: u32) -> String {
     let (_, content) = mapping.bound(schema_version).unwrap();
     content.fields.iter().map(|line| line.source.as_str()).collect::<Vec<_>>().join(",")
 }
 
-fn check(commands: Vec<MappingCommand>, expect: &str) -> Mapping {
+pub(super) fn check(commands: Vec<MappingCommand>, expect: &str) -> Mapping {
     let mapping = history(commands);
     assert_eq!(shown(&mapping), expect);
     mapping
@@ -295,16 +300,21 @@ fn following_twice_or_going_back_changes_nothing() {
     );
 }
 
-fn approve(number: u128, edited: Option<MappingContent>) -> MappingCommand {
-    MappingCommand::ApproveRepair { repair_id: repair_id(number), edited, by: UserId(Uuid::nil()) }
+pub(super) fn approve(number: u128, edited: Option<MappingContent>) -> MappingCommand {
+    MappingCommand::ApproveRepair {
+        repair_id: repair_id(number),
+        edited,
+        part: None,
+        by: UserId(Uuid::nil()),
+    }
 }
 
 fn roll_back(number: u128) -> MappingCommand {
     MappingCommand::RollBackRepair { repair_id: repair_id(number), by: UserId(Uuid::nil()) }
 }
 
-fn reject(number: u128) -> MappingCommand {
-    MappingCommand::RejectRepair { repair_id: repair_id(number), by: UserId(Uuid::nil()) }
+pub(super) fn reject(number: u128) -> MappingCommand {
+    MappingCommand::RejectRepair { repair_id: repair_id(number), part: None, by: UserId(Uuid::nil()) }
 }
 
 #[test]
@@ -473,6 +483,8 @@ fn any_command() -> impl Strategy<Value = MappingCommand> {
             command
         }),
         2 => repair().prop_map(|number| approve(number, None)),
+        2 => (repair(), prop::sample::select(vec!["id", "nm", "web"]), any::<bool>())
+            .prop_map(|(number, column, approves)| super::parts::tests::decide(number, &[column], approves)),
         1 => repair().prop_map(|number| approve(number, Some(content(&[("e", "name")])))),
         1 => repair().prop_map(reject),
         2 => repair().prop_map(roll_back),

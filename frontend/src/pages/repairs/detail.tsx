@@ -32,6 +32,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/cx";
 import { Card, ScoreBar, SkeletonRows, Status, Time } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
+import { Check as CheckBox } from "@/ui/form";
 import { Confirm } from "@/ui/overlay";
 import { MappingEditor } from "../mapping-editor";
 import { DryRun } from "./dry-run";
@@ -53,23 +54,35 @@ export function RepairDetail({ id }: { id: string }) {
   const [draft, setDraft, clearDraft] = useDraft<MappingContent | null>(`repair.${id}`, null);
   const [editing, setEditing] = useState(draft !== null);
 
+  const [leftOut, setLeftOut, clearLeftOut] = useDraft<string[]>(`repair.${id}.left-out`, []);
+
   const decide = useMutation({
-    mutationFn: ({ decision, mapping }: { decision: Decision; mapping?: MappingContent }) =>
+    mutationFn: ({
+      decision,
+      ...body
+    }: {
+      decision: Decision;
+      mapping?: MappingContent;
+      drift_ids?: string[];
+    }) =>
       decision === "approve"
-        ? calls.repairs.approve(id, mapping)
+        ? calls.repairs.approve(id, body)
         : decision === "reject"
-          ? calls.repairs.reject(id)
+          ? calls.repairs.reject(id, body)
           : calls.repairs.rollBack(id),
-    onSuccess: (_, { decision }) => {
+    onSuccess: (repair, { decision }) => {
       clearDraft();
+      clearLeftOut();
+      setLeftOut([]);
       setEditing(false);
       void client.invalidateQueries({ queryKey: ["repairs"] });
       void client.invalidateQueries({ queryKey: ["repairs-waiting"] });
       void client.invalidateQueries({ queryKey: ["drift"] });
       void client.invalidateQueries({ queryKey: ["mappings"] });
       toast.success(DONE[decision], {
-        description:
-          decision === "reject"
+        description: repair.rest_id
+          ? "The other changes wait as a repair of their own."
+          : decision === "reject"
             ? "The affected values stay held."
             : "The affected history is being projected again.",
         action:
@@ -96,6 +109,11 @@ export function RepairDetail({ id }: { id: string }) {
   const decidable = data.status === "pending_review" || data.status === "held";
   const reversible = data.status === "approved" || data.status === "auto_applied";
   const proposed: MappingContent | null = data.proposal.mapping ?? null;
+  const together = data.proposal.together ?? [];
+  const choosing = decidable && !editing && together.length > 1;
+  const chosen = together.filter((group) => !group.some((drift) => leftOut.includes(drift)));
+  const part = choosing && chosen.length < together.length ? chosen.flat() : undefined;
+  const partName = part ? ` ${chosen.length} of ${together.length}` : "";
   return (
     <Card as="article" aria-label={repairTitle(data)}>
       <header className="flex flex-wrap items-start justify-between gap-x-6 gap-y-3 border-b border-line p-4 md:p-6">
@@ -149,6 +167,11 @@ export function RepairDetail({ id }: { id: string }) {
             change={change}
             drift={driftOf(data, change)}
             feeds={targetsOf(data, change)}
+            choice={
+              choosing
+                ? choiceOf(data.proposal.changes, together, change, leftOut, setLeftOut)
+                : undefined
+            }
           />
         ))}
         {driftsWithoutChange(data).map((drift, index) => (
@@ -174,9 +197,10 @@ export function RepairDetail({ id }: { id: string }) {
         ) : null}
         {reversible || (decidable && data.proposal.changes.length > 0) ? (
           <DryRun
-            key={`${data.status} ${editing ? JSON.stringify(draft) : ""}`}
+            key={`${data.status} ${editing ? JSON.stringify(draft) : ""} ${part?.join() ?? ""}`}
             repairId={id}
             undo={reversible}
+            driftIds={part}
             mapping={editing ? (draft ?? undefined) : undefined}
           />
         ) : null}
@@ -196,10 +220,10 @@ export function RepairDetail({ id }: { id: string }) {
             <>
               <Button
                 variant="danger"
-                disabled={decide.isPending}
+                disabled={decide.isPending || part?.length === 0}
                 onClick={() => setRejecting(true)}
               >
-                <Ban aria-hidden className="size-4" /> Reject
+                <Ban aria-hidden className="size-4" /> Reject{partName}
               </Button>
               {proposed ? (
                 editing ? (
@@ -221,16 +245,19 @@ export function RepairDetail({ id }: { id: string }) {
               <Button
                 variant="primary"
                 busy={decide.isPending}
-                disabled={data.proposal.changes.length === 0 && !(editing && draft)}
+                disabled={
+                  (data.proposal.changes.length === 0 && !(editing && draft)) || part?.length === 0
+                }
                 onClick={() =>
                   decide.mutate({
                     decision: "approve",
                     mapping: editing ? (draft ?? undefined) : undefined,
+                    drift_ids: part,
                   })
                 }
               >
                 <Check aria-hidden className="size-4" />{" "}
-                {editing && draft ? "Approve edited" : "Approve"}
+                {editing && draft ? "Approve edited" : `Approve${partName}`}
               </Button>
             </>
           ) : null}
@@ -239,10 +266,10 @@ export function RepairDetail({ id }: { id: string }) {
       <Confirm
         open={rejecting}
         onOpenChange={setRejecting}
-        title="Reject this repair?"
-        action="Reject repair"
+        title={part ? "Reject the chosen changes?" : "Reject this repair?"}
+        action={part ? "Reject changes" : "Reject repair"}
         danger
-        onConfirm={() => decide.mutate({ decision: "reject" })}
+        onConfirm={() => decide.mutate({ decision: "reject", drift_ids: part })}
       >
         The affected values keep their last good state and stay held until the mapping is corrected
         or the source goes back. A rejected repair cannot be approved later.
@@ -278,14 +305,41 @@ function driftsWithoutChange(repair: Repair): Partial<Drift>[] {
   return repair.drifts?.filter((drift) => !answered.has(drift)) ?? [];
 }
 
+/** Whether a change is among those to be decided about, and what goes with it. */
+interface Choice {
+  taken: boolean;
+  with: string[];
+  take: (taken: boolean) => void;
+}
+
+function choiceOf(
+  changes: RepairChange[],
+  together: string[][],
+  change: RepairChange,
+  leftOut: string[],
+  setLeftOut: (ids: string[]) => void,
+): Choice {
+  const group = together.find((ids) => ids.includes(change.drift_id)) ?? [change.drift_id];
+  const others = leftOut.filter((id) => !group.includes(id));
+  return {
+    taken: !group.some((id) => leftOut.includes(id)),
+    with: changes
+      .filter((other) => other !== change && group.includes(other.drift_id))
+      .map((other) => other.old_source),
+    take: (taken) => setLeftOut(taken ? others : [...others, ...group]),
+  };
+}
+
 function Change({
   change,
   drift,
   feeds,
+  choice,
 }: {
   change: RepairChange;
   drift: Partial<Drift> | undefined;
   feeds: string[];
+  choice?: Choice;
 }) {
   const target = change.new_sources.join(" + ");
   return (
@@ -302,6 +356,18 @@ function Change({
         </h3>
         <p className="data font-semibold">{percent(change.probability)}</p>
       </div>
+      {choice ? (
+        <div className="mb-3 flex flex-wrap items-baseline gap-x-3">
+          <CheckBox
+            label={`Decide about ${change.old_source}`}
+            checked={choice.taken}
+            onChange={(event) => choice.take(event.target.checked)}
+          />
+          {choice.with.length > 0 ? (
+            <span className="text-sm text-muted">together with {choice.with.join(", ")}</span>
+          ) : null}
+        </div>
+      ) : null}
       {feeds.length > 0 ? (
         <p className="mb-3 text-sm text-muted">
           Feeds <span className="font-bold text-entity">{feeds.map(humanize).join(", ")}</span>

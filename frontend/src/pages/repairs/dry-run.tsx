@@ -30,16 +30,19 @@ export function DryRun({
   repairId,
   undo,
   mapping,
+  driftIds,
 }: {
   repairId: string;
   /** The repair is applied: what taking it back would do. */
   undo: boolean;
   mapping?: MappingContent;
+  /** The changes that are to be approved, by their drifts; none: all. */
+  driftIds?: string[];
 }) {
   const [field, setField] = useState("");
   const run = useMutation({
     mutationFn: (wanted: string) =>
-      calls.repairs.dryRun(repairId, { mapping, field: wanted || undefined }),
+      calls.repairs.dryRun(repairId, { mapping, drift_ids: driftIds, field: wanted || undefined }),
   });
   const start = (wanted: string) => {
     setField(wanted);
@@ -53,7 +56,9 @@ export function DryRun({
           <p className="text-sm text-muted">
             {undo
               ? "What rolling this repair back would change. Nothing is written."
-              : "What approving this repair would change. Nothing is written."}
+              : driftIds
+                ? "What approving the chosen changes would change. Nothing is written."
+                : "What approving this repair would change. Nothing is written."}
           </p>
         </div>
         <Button busy={run.isPending} onClick={() => start("")}>

@@ -140,7 +140,8 @@ impl Work {
                     self.streams.want(tenant, id);
                     self.mappings.want(tenant, id);
                     match event {
-                        MappingEvent::RepairApproved { repair_id, .. }
+                        MappingEvent::RepairNarrowed { repair_id, .. }
+                        | MappingEvent::RepairApproved { repair_id, .. }
                         | MappingEvent::RepairRejected { repair_id, .. }
                         | MappingEvent::RepairRolledBack { repair_id, .. }
                         | MappingEvent::RepairExpired { repair_id }

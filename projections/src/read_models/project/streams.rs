@@ -14,6 +14,7 @@ use autonomos_domain::{
         mapping::{Binding, MappingEvent, RepairStatus},
         stream_schema::{DriftStatus, StreamSchemaEvent},
     },
+    drift::RepairChange,
     ids::ConnectionId,
     mapping::{Evidence, MappingContent, MappingOrigin},
 };
@@ -169,10 +170,7 @@ impl Work {
                 key,
             } => {
                 let Some(stream) = self.streams.get(scene.tenant, scene.id) else { return };
-                let evidence: Vec<Evidence> =
-                    changes.iter().flat_map(|change| change.evidence.iter().cloned()).collect();
-                let mut drift_ids: Vec<_> = changes.iter().map(|change| change.drift_id.0).collect();
-                drift_ids.dedup();
+                let (drift_ids, evidence) = told_of(changes);
                 let row = RepairRow {
                     id: repair_id.0,
                     mapping_id: scene.id,
@@ -196,6 +194,17 @@ impl Work {
                     decided_by: None,
                 };
                 self.repairs.put(scene.tenant, repair_id, scene.order, row);
+            }
+            MappingEvent::RepairNarrowed { repair_id, changes, proposed, targets, key, confidence } => {
+                if let Some(row) = self.repairs.change(scene.tenant, repair_id) {
+                    (row.drift_ids, row.evidence) = told_of(changes);
+                    row.drift_id = row.drift_ids.first().copied();
+                    row.proposal.clone_from(changes);
+                    row.after = proposed.clone();
+                    row.targets.clone_from(targets);
+                    row.key_touched = *key;
+                    row.confidence = *confidence;
+                }
             }
             MappingEvent::RepairApproved { repair_id, by, edited } => {
                 self.repair_decided(scene, repair_id.0, RepairStatus::Approved, Some(by.0));
@@ -263,4 +272,11 @@ impl Work {
             row.decided_by = by;
         }
     }
+}
+
+/// The drifts that changes answer, and what speaks for them.
+fn told_of(changes: &[RepairChange]) -> (Vec<Uuid>, Vec<Evidence>) {
+    let mut drift_ids: Vec<_> = changes.iter().map(|change| change.drift_id.0).collect();
+    drift_ids.dedup();
+    (drift_ids, changes.iter().flat_map(|change| change.evidence.iter().cloned()).collect())
 }
