@@ -21,6 +21,9 @@ use std::{
 
 /// Sequences looked at in one query when a filter leaves few.
 const SCAN_SEQUENCES: u64 = 100_000;
+/// So few commits are asked for one by one: for the next of a subject the server looks through what
+/// lies between, which grows with what all others wrote.
+const ONE_BY_ONE: usize = 16;
 
 /// Commits that one pattern of subjects covers, by sequence.
 struct Wanted {
@@ -35,7 +38,7 @@ impl Shared {
         after_version: u64,
     ) -> Result<Vec<StoredCommit>, LogError> {
         let (cell, key) = (self.cell_of(key.tenant), *key);
-        self.catch_up_with(cell, &key).await?;
+        let mut bytes = self.catch_up_with(cell, &key).await?;
         let entries = cell
             .index
             .read(move |connection| {
@@ -44,7 +47,7 @@ impl Shared {
             })
             .await?;
         let subject = cell.subject(&key);
-        let commits = self.fetch(cell, entries, &mut HashMap::new(), |_| subject.clone()).await?;
+        let commits = self.fetch(cell, entries, &mut bytes, |_| subject.clone()).await?;
         Ok(commits.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
@@ -53,24 +56,24 @@ impl Shared {
         key: &AggregateKey,
     ) -> Result<Option<StoredCommit>, LogError> {
         let (cell, key) = (self.cell_of(key.tenant), *key);
-        self.catch_up_with(cell, &key).await?;
+        let mut bytes = self.catch_up_with(cell, &key).await?;
         let last = cell.index.read(move |connection| index::last_of_aggregate(connection, &key)).await?;
         let subject = cell.subject(&key);
-        let commits =
-            self.fetch(cell, last.into_iter().collect(), &mut HashMap::new(), |_| subject.clone()).await?;
+        let commits = self.fetch(cell, last.into_iter().collect(), &mut bytes, |_| subject.clone()).await?;
         Ok(commits.into_iter().next_back().map(Arc::unwrap_or_clone))
     }
 
     /// Waits until the index has what the leader has of an aggregate: who lost a conflict must find
-    /// what won it, also when another node wrote it.
-    async fn catch_up_with(&self, cell: &Cell, key: &AggregateKey) -> Result<(), LogError> {
+    /// what won it, also when another node wrote it. The bytes that came with the answer, by sequence.
+    async fn catch_up_with(&self, cell: &Cell, key: &AggregateKey) -> Result<HashMap<u64, Bytes>, LogError> {
         if cell.is_halted() {
-            return Ok(());
+            return Ok(HashMap::new());
         }
-        if let Some(last) = self.wire.leader_last(&cell.stream, &cell.subject(key)).await? {
-            cell.indexed(last.sequence).await?;
-        }
-        Ok(())
+        let Some(last) = self.wire.leader_last(&cell.stream, &cell.subject(key)).await? else {
+            return Ok(HashMap::new());
+        };
+        cell.indexed(last.sequence).await?;
+        Ok(HashMap::from([(last.sequence, last.bytes)]))
     }
 
     pub(super) async fn read(
@@ -178,6 +181,11 @@ impl Shared {
         wanted: &Wanted,
         bytes: &mut HashMap<u64, Bytes>,
     ) -> Result<(), LogError> {
+        if wanted.sequences.len() <= ONE_BY_ONE {
+            let messages = self.wire.messages_at(&cell.stream, &wanted.sequences).await?;
+            bytes.extend(messages.into_iter().map(|message| (message.sequence, message.bytes)));
+            return Ok(());
+        }
         let mut rest = &wanted.sequences[..];
         while let Some(first) = rest.first() {
             let messages = self.wire.batch_read(&cell.stream, &wanted.pattern, *first, rest.len()).await?;

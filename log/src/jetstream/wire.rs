@@ -216,6 +216,39 @@ impl Wire {
         self.leader_message(stream, json!({ "seq": from, "next_by_subj": subject })).await
     }
 
+    /// Single messages from any replica, asked for at once; which of them it has, in their order.
+    pub(super) async fn messages_at(
+        &self,
+        stream: &str,
+        sequences: &[u64],
+    ) -> Result<Vec<Message>, LogError> {
+        let asked = sequences.iter().map(|sequence| async move {
+            let lost = |reason: String| {
+                LogError::Unreachable(format!("sequence `{sequence}` of `{stream}`: {reason}"))
+            };
+            let query = json!({ "seq": sequence }).to_string();
+            let request = Request::new().payload(query.into()).timeout(Some(ANSWER_TIMEOUT));
+            let answer = self
+                .client
+                .send_request(format!("$JS.API.DIRECT.GET.{stream}"), request)
+                .await
+                .map_err(|error| lost(error.to_string()))?;
+            match answer.status.map(|status| status.as_u16()) {
+                Some(404) => return Ok(None),
+                Some(status) if status != StatusCode::OK.as_u16() => {
+                    return Err(lost(format!("{status} {}", answer.description.unwrap_or_default())));
+                }
+                _ => {}
+            }
+            let found = message_of(&answer.headers, answer.payload)
+                .filter(|message| message.sequence == *sequence)
+                .ok_or_else(|| lost("a message without its place".to_owned()))?;
+            Ok(Some(found))
+        });
+        let found = futures::future::try_join_all(asked).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// Messages of a subject (or pattern) from a sequence on, oldest first, from any replica: the
     /// newest may be missing, and there may be fewer than asked for. Empty: there is nothing more.
     pub(super) async fn batch_read(
@@ -253,15 +286,13 @@ impl Wire {
                 }
                 _ => {}
             }
-            let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
-            let sequence: Option<u64> = header("Nats-Sequence").and_then(|text| text.parse().ok());
-            let (Some(sequence), Some(subject)) = (sequence, header("Nats-Subject")) else {
+            let Some(message) = message_of(&answer.headers, answer.payload) else {
                 return Err(lost("a message without its place".to_owned()));
             };
-            if messages.last().is_some_and(|last| last.sequence >= sequence) {
+            if messages.last().is_some_and(|last| last.sequence >= message.sequence) {
                 return Err(lost("messages out of order".to_owned()));
             }
-            messages.push(Message { sequence, subject, bytes: answer.payload });
+            messages.push(message);
         }
     }
 
@@ -326,6 +357,13 @@ impl Wire {
             Some(error) => Err(refusal_of(&error)),
         }
     }
+}
+
+/// A message that was asked for directly: its headers say where it stands.
+fn message_of(headers: &Option<HeaderMap>, bytes: Bytes) -> Option<Message> {
+    let header = |name: &str| Some(headers.as_ref()?.get(name)?.as_str());
+    let sequence = header("Nats-Sequence")?.parse().ok()?;
+    Some(Message { sequence, subject: header("Nats-Subject")?.to_owned(), bytes })
 }
 
 fn refusal_of(error: &ApiError) -> Refusal {
