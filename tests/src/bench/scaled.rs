@@ -46,30 +46,46 @@ fn measured(bench: &'static str, unit: &'static str, value: f64, rows: u64, case
     Measurement::new(bench, "jetstream+postgres", unit, value, rows, case)
 }
 
+/// `BENCH_PART` takes one part: `bare`, `postgres` or `replay`.
 pub async fn run() -> Vec<Measurement> {
+    let chosen = |name: &str| std::env::var("BENCH_PART").map_or(true, |part| part == name);
     let mut results = Vec::new();
     let folder = tempfile::tempdir().expect("a folder");
-    for servers in [1, 3] {
+    for servers in [1, 3].into_iter().filter(|_| chosen("bare")) {
         let nats = Nats::start(servers);
         for callers in [1, 64, 256] {
             results.push(appended(&nats, servers, callers, folder.path()).await);
         }
     }
     let postgres = Postgres::start(Durability::Synced);
-    let (ours, _, total) = {
-        let nats = Nats::start(1);
-        let node = node(&nats, &folder.path().join("beside-postgres")).await;
-        commands::driven(&node.commands, 256).await
-    };
-    // As it is shipped, and with as many connections as it is fastest with.
-    for connections in [10, 64] {
-        let theirs = bare::cqrs_commands(&postgres.database(), 256, connections).await;
-        let case = format!(
-            "callers=256, one server, baseline=cqrs-es on postgres-es with {connections} connections, fsync on"
-        );
-        results.push(measured("commands", "commands/s", ours, total, case).beside(theirs));
+    if chosen("postgres") {
+        results.extend(beside_postgres(&postgres, folder.path()).await);
     }
-    results.extend(replayed(&postgres, folder.path()).await);
+    if chosen("replay") {
+        results.extend(replayed(&postgres, folder.path()).await);
+    }
+    results
+}
+
+/// Commands beside cqrs-es on postgres-es: of the same number of callers, with the connections that it
+/// is shipped with and with as many as it is fastest with.
+async fn beside_postgres(postgres: &Postgres, folder: &Path) -> Vec<Measurement> {
+    let mut results = Vec::new();
+    for callers in [256, 1024] {
+        let (ours, histogram, total) = {
+            let nats = Nats::start(1);
+            let node = node(&nats, &folder.join(format!("{callers}-beside-postgres"))).await;
+            commands::driven(&node.commands, callers).await
+        };
+        for connections in [10, 64] {
+            let theirs = bare::cqrs_commands(&postgres.database(), callers, connections).await;
+            let case = format!(
+                "callers={callers}, one server, baseline=cqrs-es on postgres-es with {connections} connections, fsync on"
+            );
+            let measured = measured("commands", "commands/s", ours, total, case);
+            results.push(measured.beside(theirs).timed(&histogram));
+        }
+    }
     results
 }
 
