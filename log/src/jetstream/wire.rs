@@ -322,9 +322,11 @@ impl Wire {
         let Some((last, before)) = messages.split_last() else {
             return Err(Refusal::Other("there is nothing to publish".to_owned()));
         };
-        let batch_id = Uuid::now_v7().simple().to_string();
+        // Of the batches that are on their way at the same moment, no two share it. The server reads the
+        // headers of each message many times over: they are short, and say once what holds for all.
+        let batch_id = format!("{:x}", Uuid::new_v4().as_u64_pair().0);
         for (index, message) in before.iter().enumerate() {
-            let mut headers = headers_of(stream, message);
+            let mut headers = headers_of((index == 0).then_some(stream), message);
             headers.insert(BATCH_ID, batch_id.as_str());
             headers.insert(BATCH_SEQUENCE, (index + 1).to_string());
             // Nothing of a batch is stored before its last message: without an answer it is safe to say so.
@@ -333,7 +335,7 @@ impl Wire {
                 .await
                 .map_err(|error| Refusal::Unknown(error.to_string()))?;
         }
-        let mut headers = headers_of(stream, last);
+        let mut headers = headers_of(before.is_empty().then_some(stream), last);
         if !before.is_empty() {
             headers.insert(BATCH_ID, batch_id.as_str());
             headers.insert(BATCH_SEQUENCE, messages.len().to_string());
@@ -385,9 +387,11 @@ fn refusal_of(error: &ApiError) -> Refusal {
     }
 }
 
-fn headers_of(stream: &str, message: &Outgoing) -> HeaderMap {
+fn headers_of(stream: Option<&str>, message: &Outgoing) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(EXPECTED_STREAM, stream);
+    if let Some(stream) = stream {
+        headers.insert(EXPECTED_STREAM, stream);
+    }
     headers.insert(EXPECTED_LAST, message.expected.to_string());
     headers.insert(EVENT_TYPES, message.event_types.as_str());
     headers

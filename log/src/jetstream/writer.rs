@@ -31,9 +31,10 @@ const BATCH_COMMITS: usize = 1000;
 const BATCH_BYTES: usize = 8 << 20;
 /// Batches with the server at once: it allows fifty of all nodes together.
 const BATCHES: usize = 4;
-/// What makes another batch worth sending while one is with the server: a batch costs one sync
-/// whatever its size, so that small halves take longer than one whole. Large ones don't: commands are
-/// decided and sealed for one while the other is stored.
+/// What makes another batch worth sending while one is with the server, at least: a batch costs the
+/// server a store of its own and one sync whatever its size (measured: as much as a hundred commits), so
+/// that small halves take longer than one whole. Large ones don't: commands are decided and sealed for
+/// one while the other is stored.
 const WORTH_COMMITS: usize = 128;
 /// How long a batch waits for callers that were just answered and are about to come back.
 const GATHER: Duration = Duration::from_millis(1);
@@ -110,8 +111,9 @@ impl Writer {
         let mut busy: HashSet<AggregateKey> = HashSet::new();
         let mut sent = FuturesUnordered::new();
         let mut open = true;
-        // How many were answered last.
+        // How many were answered last, and how many commits there were at once of late.
         let mut answered = 0;
+        let mut lately = 0;
         while open || !sent.is_empty() {
             tokio::select! {
                 Some(done) = sent.next(), if !sent.is_empty() => {
@@ -144,7 +146,10 @@ impl Writer {
                 arrived.push(append);
             }
             waiting.extend(arrived.drain(..));
-            while sent.is_empty() || (sent.len() < BATCHES && waiting.len() >= WORTH_COMMITS) {
+            // Nearly half of all there are: while one half is stored, the other is decided.
+            let worth = WORTH_COMMITS.max(lately * 7 / 16);
+            while sent.is_empty() || (sent.len() < BATCHES && waiting.len() >= worth) {
+                lately = (waiting.len() + busy.len()).max(lately - lately / 8);
                 let batch = batch_take(&mut waiting, &busy);
                 if batch.is_empty() {
                     break;
