@@ -167,6 +167,16 @@ describe("repairs that wait", () => {
     assert.equal(await page.getByRole("region", { name: "Dry run" }).count(), 0);
   });
 
+  test("a policy is tried on what was decided", async () => {
+    await page.goto("/settings?tab=autonomy");
+    await page.getByRole("button", { name: "Try on past decisions" }).click();
+    await page
+      .getByText(/^Of 3 changes in 3 decided repairs, 0 would have been applied alone/)
+      .waitFor({ timeout: 30_000 });
+    await page.getByRole("rowheader", { name: "Asked about" }).waitFor();
+    await clean("backtest");
+  });
+
   test("each change of a proposal is decided by itself, and the choice survives a reload", async () => {
     const { version, rules, expire_after_days } = await call("GET", "/aam/policies");
     const protect = { entity: "account", field: "employee_count", protected: true, ask_from: 0.4 };

@@ -85,6 +85,7 @@ export const repairs = {
   reject: (repairId: string, body: { drift_ids?: string[] } = {}) =>
     post<t.Repair>(`/aam/repairs/${id(repairId)}/reject`, body),
   rollBack: (repairId: string) => post<t.Repair>(`/aam/repairs/${id(repairId)}/rollback`, {}),
+  backtest: (policy: t.RepairPolicy) => post<t.Backtest>("/aam/repairs/backtest", { policy }),
   /** What approving it, or rolling it back, would change; nothing is written. */
   dryRun: (
     repairId: string,

@@ -248,6 +248,34 @@ export interface Repair {
   rest_id?: string;
 }
 
+/** What a policy would have done alone on what people decided. */
+export interface Backtest {
+  proposals: number;
+  undecided: number;
+  changes: number;
+  right: number;
+  automatic: number;
+  automatic_right: number;
+  automatic_wrong: number;
+  asked: number;
+  held: number;
+  precision: number | null;
+  recall: number | null;
+  coverage: number | null;
+  calibration: {
+    ece: number | null;
+    bins: {
+      from: number;
+      to: number;
+      changes: number;
+      said: number | null;
+      found: number | null;
+    }[];
+  };
+  /** There are older repairs than those looked at. */
+  truncated: boolean;
+}
+
 export interface DryRunCells {
   changed: number;
   filled: number;

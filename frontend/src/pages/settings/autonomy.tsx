@@ -9,6 +9,7 @@ import { Button } from "@/ui/button";
 import { cx } from "@/ui/cx";
 import { Card, CardHead, SkeletonRows } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
+import { Backtest } from "./backtest";
 import { Policies } from "./policies";
 
 const MODES: { value: AutonomyMode; label: string; does: string }[] = [
@@ -147,45 +148,48 @@ function PolicyForm({ stored }: { stored: RepairPolicy }) {
     </label>
   );
   return (
-    <form
-      className="flex flex-col gap-5 p-4 md:p-6"
-      onSubmit={(event) => {
-        event.preventDefault();
-        save.mutate();
-      }}
-    >
-      {slider("automatic_from", "Applied by itself from", 0.85, 1, 0.005)}
-      {slider("ask_from", "Asked about from", 0.3, 0.84, 0.01)}
-      <div aria-hidden className="flex h-9 overflow-hidden rounded-xl text-xs font-bold">
-        <span
-          className="grid place-items-center bg-warn-soft text-warn"
-          style={{ width: `${value.ask_from * 100}%` }}
-        >
-          held
-        </span>
-        <span
-          className="grid place-items-center bg-entity-soft text-entity"
-          style={{ width: `${(value.automatic_from - value.ask_from) * 100}%` }}
-        >
-          asked
-        </span>
-        <span className="grid flex-1 place-items-center bg-agent-soft text-agent">
-          {value.automatic_from < 0.97 ? "by itself" : ""}
-        </span>
-      </div>
-      <p className="text-sm text-muted">
-        Below {percent(value.ask_from)} the affected values are held; from there to{" "}
-        {percent(value.automatic_from)} you are asked; from there on it acts by itself, if no check
-        objects.
-      </p>
-      <div className="flex justify-end gap-2">
-        <Button disabled={!dirty} onClick={() => setValue(stored)}>
-          Discard
-        </Button>
-        <Button type="submit" variant="primary" disabled={!dirty} busy={save.isPending}>
-          Save policy
-        </Button>
-      </div>
-    </form>
+    <>
+      <form
+        className="flex flex-col gap-5 p-4 md:p-6"
+        onSubmit={(event) => {
+          event.preventDefault();
+          save.mutate();
+        }}
+      >
+        {slider("automatic_from", "Applied by itself from", 0.85, 1, 0.005)}
+        {slider("ask_from", "Asked about from", 0.3, 0.84, 0.01)}
+        <div aria-hidden className="flex h-9 overflow-hidden rounded-xl text-xs font-bold">
+          <span
+            className="grid place-items-center bg-warn-soft text-warn"
+            style={{ width: `${value.ask_from * 100}%` }}
+          >
+            held
+          </span>
+          <span
+            className="grid place-items-center bg-entity-soft text-entity"
+            style={{ width: `${(value.automatic_from - value.ask_from) * 100}%` }}
+          >
+            asked
+          </span>
+          <span className="grid flex-1 place-items-center bg-agent-soft text-agent">
+            {value.automatic_from < 0.97 ? "by itself" : ""}
+          </span>
+        </div>
+        <p className="text-sm text-muted">
+          Below {percent(value.ask_from)} the affected values are held; from there to{" "}
+          {percent(value.automatic_from)} you are asked; from there on it acts by itself, if no
+          check objects.
+        </p>
+        <div className="flex justify-end gap-2">
+          <Button disabled={!dirty} onClick={() => setValue(stored)}>
+            Discard
+          </Button>
+          <Button type="submit" variant="primary" disabled={!dirty} busy={save.isPending}>
+            Save policy
+          </Button>
+        </div>
+      </form>
+      <Backtest key={JSON.stringify(value)} policy={value} />
+    </>
   );
 }
