@@ -7,13 +7,16 @@ use crate::{
     error::CommandError,
     execute::{CommandContext, Commands, Outcome, derive_id},
     keys::KeyStore,
+    schedules::ScheduleService,
     secrets,
+    sync::Listing,
     tasks::{NewTask, TaskFailure, TaskHandle, TaskHandler, TaskRun},
 };
 use async_trait::async_trait;
 use autonomos_connectors::{
     error::ConnectorError,
     port::{CheckStep, Connector, ConnectorInfo},
+    requests::Requests,
 };
 use autonomos_domain::{
     aggregates::{
@@ -21,10 +24,12 @@ use autonomos_domain::{
         feed::FeedEvent,
     },
     envelope::{Actor, AggregateKey, AggregateType},
+    health::{ConnectionLimits, RequestCount},
     ids::{CommandId, ConnectionId, FeedId, TaskId, TenantId},
     schema::{DiscoveredStream, StreamSelection},
 };
 use autonomos_log::events::open_event;
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use names::reserved;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +59,7 @@ pub trait ConnectorFactory: Send + Sync + 'static {
         connection: ConnectionId,
         connector: &str,
         config: &Value,
+        requests: &Requests,
     ) -> Result<Arc<dyn Connector>, ConnectorError>;
 
     /// The kinds of source there are.
@@ -111,7 +117,7 @@ impl ConnectionService {
     ) -> Result<(ConnectionId, Outcome), CommandError> {
         self.config_schema(connector)?;
         let id = ConnectionId(derive_id(context.tenant, context.command_id, "connection"));
-        self.connectors.connect(context.tenant, id, connector, &config)?;
+        self.connectors.connect(context.tenant, id, connector, &config, &Requests::default())?;
         let name = name.trim();
         self.name_hold_unless_repeated(context, name, id).await?;
         let command = ConnectionCommand::CreateConnection {
@@ -148,7 +154,8 @@ impl ConnectionService {
             Some(new) => {
                 let schema = self.config_schema(&connection.connector)?;
                 let merged = secrets::unmask(&schema, &connection.config, &new);
-                self.connectors.connect(context.tenant, id, &connection.connector, &merged)?;
+                let unasked = Requests::default();
+                self.connectors.connect(context.tenant, id, &connection.connector, &merged, &unasked)?;
                 Some(merged)
             }
             None => None,
@@ -183,13 +190,14 @@ impl ConnectionService {
     ) -> Result<(TestReport, Outcome), CommandError> {
         let connection = self.connection_load(context.tenant, id).await?;
         let began = Instant::now();
-        let checked =
-            match self.connectors.connect(context.tenant, id, &connection.connector, &connection.config) {
-                Ok(connector) => tokio::time::timeout(TEST_TIMEOUT, connector.check())
-                    .await
-                    .unwrap_or_else(|_| Err(unanswered(TEST_TIMEOUT))),
-                Err(error) => Err(error),
-            };
+        let requests = self.requests_of(&connection);
+        let checked = match self.connect(context.tenant, id, &connection, &requests) {
+            Ok(connector) => tokio::time::timeout(TEST_TIMEOUT, connector.check())
+                .await
+                .unwrap_or_else(|_| Err(unanswered(TEST_TIMEOUT))),
+            Err(error) => Err(error),
+        };
+        self.requests_count(&context.step("requests"), id, &requests).await?;
         let latency_ms = began.elapsed().as_millis() as u64;
         let report = match checked {
             Ok(steps) => {
@@ -212,14 +220,26 @@ impl ConnectionService {
         id: ConnectionId,
     ) -> Result<(Vec<DiscoveredStream>, Outcome), CommandError> {
         let connection = self.connection_load(context.tenant, id).await?;
-        let connector =
-            self.connectors.connect(context.tenant, id, &connection.connector, &connection.config)?;
+        let requests = self.requests_of(&connection);
+        let connector = self.connect(context.tenant, id, &connection, &requests)?;
         let cancel = CancellationToken::new();
         let cancel_on_drop = cancel.clone().drop_guard();
         let streams = tokio::time::timeout(DISCOVER_TIMEOUT, connector.discover(cancel))
             .await
-            .unwrap_or_else(|_| Err(unanswered(DISCOVER_TIMEOUT)))?;
+            .unwrap_or_else(|_| Err(unanswered(DISCOVER_TIMEOUT)));
         drop(cancel_on_drop);
+        self.requests_count(&context.step("requests"), id, &requests).await?;
+        let streams = streams?;
+        // What a person lists is judged as what a sync lists: the next one will know it already.
+        let listing = Listing {
+            commands: &self.commands,
+            tenant: context.tenant,
+            connection_id: id,
+            connection: &connection,
+            connector: connector.as_ref(),
+            context: &|parts: &[&str]| context.step(&parts.join("/")),
+        };
+        listing.judge(&streams).await?;
         let command = ConnectionCommand::RecordDiscovery { streams: streams.clone() };
         let outcome = self.commands.execute::<Connection>(context, id.0, command).await?;
         Ok((streams, outcome))
@@ -271,6 +291,14 @@ impl ConnectionService {
                 .execute::<Connection>(&context.step("delete"), id.0, ConnectionCommand::DeleteConnection)
                 .await?;
         }
+        let schedules = ScheduleService::new(self.commands.clone());
+        for schedule in connection.schedules.iter().copied() {
+            match schedules.schedule_delete(&context.step(&schedule.to_string()), schedule).await {
+                // A request that was cut off counted it and made none.
+                Ok(_) | Err(CommandError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         for stream in self.streams_ever(context.tenant, id).await? {
             self.feed_close(context, FeedId::of(id, &stream)).await?;
         }
@@ -286,7 +314,8 @@ impl ConnectionService {
         id: ConnectionId,
         connection: &Connection,
     ) -> Result<(), CommandError> {
-        let released = match self.connectors.connect(tenant, id, &connection.connector, &connection.config) {
+        // What was made is taken back, whatever is left of the day's requests.
+        let released = match self.connect(tenant, id, connection, &Requests::default()) {
             Ok(connector) => tokio::time::timeout(TEST_TIMEOUT, connector.release())
                 .await
                 .unwrap_or_else(|_| Err(unanswered(TEST_TIMEOUT))),
@@ -363,6 +392,67 @@ impl ConnectionService {
         Ok(loaded.state)
     }
 
+    /// Sets what the connection's owner allows.
+    pub async fn connection_limit(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        limits: ConnectionLimits,
+    ) -> Result<Outcome, CommandError> {
+        let connection = self.connection_load(context.tenant, id).await?;
+        if limits.requests_per_day.is_some() {
+            self.requests_must_count(&connection.connector)?;
+        }
+        self.commands.execute::<Connection>(context, id.0, ConnectionCommand::SetLimits { limits }).await
+    }
+
+    fn requests_must_count(&self, connector: &str) -> Result<(), CommandError> {
+        let catalogue = self.connectors.catalogue();
+        if catalogue.iter().any(|info| info.id == connector && info.capabilities.counts_requests) {
+            return Ok(());
+        }
+        Err(CommandError::Invalid {
+            field: "/limits/requests_per_day",
+            message: format!("requests of connector `{connector}` are not counted: leave it out"),
+        })
+    }
+
+    /// Nothing is synced by itself from now on, or again.
+    pub async fn connection_pause(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        paused: bool,
+    ) -> Result<Outcome, CommandError> {
+        self.connection_load(context.tenant, id).await?;
+        let now = self.commands.clock().now();
+        let command = if paused { ConnectionCommand::Pause { now } } else { ConnectionCommand::Resume };
+        self.commands.execute::<Connection>(context, id.0, command).await
+    }
+
+    fn connect(
+        &self,
+        tenant: TenantId,
+        id: ConnectionId,
+        connection: &Connection,
+        requests: &Requests,
+    ) -> Result<Arc<dyn Connector>, ConnectorError> {
+        self.connectors.connect(tenant, id, &connection.connector, &connection.config, requests)
+    }
+
+    fn requests_of(&self, connection: &Connection) -> Requests {
+        requests_of(connection, self.commands.clock().now())
+    }
+
+    async fn requests_count(
+        &self,
+        context: &CommandContext,
+        id: ConnectionId,
+        requests: &Requests,
+    ) -> Result<(), CommandError> {
+        requests_count(&self.commands, context, id, requests).await
+    }
+
     fn config_schema(&self, connector: &str) -> Result<Value, CommandError> {
         self.connectors
             .catalogue()
@@ -371,6 +461,29 @@ impl ConnectionService {
             .map(|info| info.config_schema)
             .ok_or_else(|| CommandError::UnknownConnector { connector: connector.to_owned() })
     }
+}
+
+/// What is left of the day's requests.
+pub(crate) fn requests_of(connection: &Connection, now: DateTime<Utc>) -> Requests {
+    let Some(a_day) = connection.limits.requests_per_day else { return Requests::default() };
+    let tomorrow = now.date_naive().and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1);
+    let renewed_in = (tomorrow - now).to_std().unwrap_or_default();
+    Requests::limited(a_day, connection.health.requests_on(now), renewed_in)
+}
+
+/// Adds what was asked of the source to the day's requests.
+pub(crate) async fn requests_count(
+    commands: &Commands,
+    context: &CommandContext,
+    id: ConnectionId,
+    requests: &Requests,
+) -> Result<(), CommandError> {
+    if requests.made() == 0 {
+        return Ok(());
+    }
+    let count = RequestCount { day: commands.clock().now().date_naive(), requests: requests.made() };
+    commands.execute::<Connection>(context, id.0, ConnectionCommand::CountRequests { count }).await?;
+    Ok(())
 }
 
 fn unanswered(limit: Duration) -> ConnectorError {

@@ -12,6 +12,7 @@ pub mod intelligence;
 pub mod keys;
 pub mod processes;
 pub mod repairs;
+pub mod schedules;
 pub mod secrets;
 pub mod sync;
 pub mod tasks;

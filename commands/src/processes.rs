@@ -4,6 +4,7 @@
 mod drift_status;
 mod repair_calibration;
 mod repair_expiry;
+mod schedule_slots;
 mod snapshot_release;
 
 use crate::{error::CommandError, execute::Commands};
@@ -37,6 +38,7 @@ fn all() -> Vec<Arc<dyn ProcessManager>> {
         Arc::new(drift_status::DriftStatusManager),
         Arc::new(repair_calibration::RepairCalibrationManager),
         Arc::new(repair_expiry::RepairExpiryManager),
+        Arc::new(schedule_slots::ScheduleSlotsManager),
         Arc::new(snapshot_release::SnapshotReleaseManager),
     ]
 }

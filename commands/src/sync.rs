@@ -6,38 +6,43 @@
 //! moment leaves a prefix from which the next attempt goes on.
 
 mod batch;
+mod failure;
+mod health;
 pub mod judge;
 mod request;
 mod schema;
 mod stream;
+mod streams;
 mod suggest;
 
 pub use request::{RequestedSync, SyncRequest, sync_request};
+pub(crate) use streams::Listing;
 pub use suggest::{MappingSuggester, SuggestInput};
 
 use crate::{
-    connections::ConnectorFactory,
+    connections::{ConnectorFactory, requests_count, requests_of},
     error::CommandError,
     execute::{CommandContext, Commands},
     tasks::{EndedTask, TaskFailure, TaskHandler, TaskRun},
 };
 use async_trait::async_trait;
-use autonomos_connectors::{error::ConnectorError, port::Connector};
+use autonomos_connectors::{port::Connector, requests::Requests};
 use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionCommand, ConnectionStatus},
-        sync::{Sync, SyncCommand},
+        sync::{Sync, SyncCommand, SyncStatus},
         task::TaskStatus,
     },
     envelope::Actor,
-    ids::{CommandId, ConnectionId, FeedId, SyncId, TaskId, TenantId},
+    ids::{CommandId, ConnectionId, FeedId, ScheduleId, SyncId, TenantId},
     schema::{DiscoveredStream, StreamSelection, SyncMode},
 };
 use autonomos_log::seal::KeyRing;
+use failure::SyncError;
 use request::{slot_free, slot_take};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use stream::StreamOutcome;
 use uuid::Uuid;
 
@@ -49,6 +54,19 @@ pub const SYNC_ACTION: &str = "sync";
 pub struct SyncPayload {
     pub sync_id: SyncId,
     pub connection_id: ConnectionId,
+    #[serde(flatten)]
+    pub cause: SyncCause,
+}
+
+/// What a sync was asked for by, and for what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncCause {
+    /// None: a person's, or a program's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_id: Option<ScheduleId>,
+    /// That stream alone, as a new snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<String>,
 }
 
 /// Runs the tasks of [`SYNC_ACTION`].
@@ -69,6 +87,7 @@ struct Run {
     sync_id: SyncId,
     connection_id: ConnectionId,
     attempt: u32,
+    cause: SyncCause,
     task: TaskRun,
 }
 
@@ -99,63 +118,6 @@ impl Run {
     }
 }
 
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SyncError {
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    #[error(transparent)]
-    Connector(#[from] ConnectorError),
-    #[error(transparent)]
-    Domain(#[from] autonomos_domain::error::Error),
-    #[error("another sync of this connection is under way: task `{0}`")]
-    Busy(TaskId),
-    #[error("the batch could not be encoded: {0}")]
-    Encode(String),
-    #[error("the cursor `{cursor}` cannot be read, so where to go on is not known: {reason}")]
-    Cursor { cursor: String, reason: String },
-    #[error(
-        "stream `{stream}` drifted and its connection's policy is to pause: it goes on once nothing of it waits"
-    )]
-    Paused { stream: String },
-}
-
-impl SyncError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Command(error) => error.code(),
-            Self::Connector(error) => error.code(),
-            Self::Domain(error) => error.code(),
-            Self::Busy(_) => "AOS-0362",
-            Self::Encode(_) => "AOS-0360",
-            Self::Cursor { .. } => "AOS-0363",
-            Self::Paused { .. } => "AOS-0364",
-        }
-    }
-
-    const fn wait(&self) -> Option<Duration> {
-        match self {
-            Self::Command(error) => error.wait(),
-            Self::Connector(error) => error.wait(),
-            _ => None,
-        }
-    }
-
-    fn retryable(&self) -> bool {
-        match self {
-            // A feed taken over by another reader is that reader's now.
-            Self::Command(error) => error.retryable(),
-            Self::Connector(error) => error.retryable(),
-            Self::Busy(_) => true,
-            Self::Domain(_) | Self::Encode(_) | Self::Cursor { .. } | Self::Paused { .. } => false,
-        }
-    }
-
-    const fn cancelled(&self) -> bool {
-        matches!(self, Self::Connector(ConnectorError::Cancelled))
-    }
-}
-
 impl SyncRunner {
     pub fn new(
         commands: Commands,
@@ -174,15 +136,44 @@ impl SyncRunner {
                 id: run.connection_id.to_string(),
             }));
         }
+        self.circuit_closed(run, &connection)?;
+        let requests = requests_of(&connection, self.commands.clock().now());
+        let ended = self.run_counted(run, &connection, &requests).await;
+        let context = run.context(&["requests", &run.attempt.to_string()]);
+        requests_count(&self.commands, &context, run.connection_id, &requests).await?;
+        ended
+    }
+
+    async fn run_counted(
+        &self,
+        run: &Run,
+        connection: &Connection,
+        requests: &Requests,
+    ) -> Result<Value, SyncError> {
         let connector = self.connectors.connect(
             run.tenant,
             run.connection_id,
             &connection.connector,
             &connection.config,
+            requests,
         )?;
         let discovered = connector.discover(run.task.cancel.clone()).await?;
-        let selections = selections(&connection.selected, &discovered);
-        schema::streams_gone(run, &connection, &discovered).await?;
+        let mut selections = selections(&connection.selected, &discovered);
+        if let Some(stream) = &run.cause.backfill {
+            selections.retain(|selection| selection.name == *stream);
+            if selections.is_empty() {
+                return Err(SyncError::NotRead { stream: stream.clone() });
+            }
+        }
+        let listing = Listing {
+            commands: &self.commands,
+            tenant: run.tenant,
+            connection_id: run.connection_id,
+            connection,
+            connector: connector.as_ref(),
+            context: &|parts: &[&str]| run.context(parts),
+        };
+        listing.judge(&discovered).await?;
         let version = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.version;
         self.commands
             .execute::<Connection>(
@@ -222,8 +213,8 @@ impl SyncRunner {
         match failed {
             Some(error) => Err(error),
             None => {
-                // A stream that failed still needs what the source keeps.
-                if !captured.is_empty() {
+                // A stream that failed, or was not read now, still needs what the source keeps.
+                if !captured.is_empty() && run.cause.backfill.is_none() {
                     connector.confirm(&captured).await?;
                 }
                 run.sync(&["succeed"], SyncCommand::SucceedSync).await?;
@@ -259,15 +250,7 @@ fn selections(selected: &[StreamSelection], discovered: &[DiscoveredStream]) -> 
     if !selected.is_empty() {
         return selected.to_vec();
     }
-    let all = discovered.iter().map(|stream| StreamSelection {
-        name: stream.name.clone(),
-        sync_mode: None,
-        cursor_field: None,
-        primary_key: None,
-        entity: None,
-        priority: 0,
-    });
-    all.collect()
+    discovered.iter().map(DiscoveredStream::selection).collect()
 }
 
 impl SyncRunner {
@@ -281,6 +264,7 @@ impl SyncRunner {
             sync_id: payload.sync_id,
             connection_id: payload.connection_id,
             attempt: task.attempt,
+            cause: payload.cause,
             task: task.clone(),
         })
     }
@@ -299,6 +283,9 @@ impl SyncRunner {
             }
             self.run_sync(run).await?
         };
+        if state.status != SyncStatus::Failed && state.status != SyncStatus::Cancelled {
+            self.sync_went_well(run).await?;
+        }
         slot_free(&self.commands, &run.context(&["free", &attempt]), connection, task).await?;
         Ok(result)
     }
@@ -314,12 +301,11 @@ fn payload_of(payload: &Value) -> Result<SyncPayload, TaskFailure> {
 impl TaskHandler for SyncRunner {
     async fn run(&self, task: TaskRun) -> Result<Value, TaskFailure> {
         let run = self.start(&task)?;
-        self.attempt(&run).await.map_err(|error| TaskFailure {
-            code: error.code().to_owned(),
-            message: error.to_string(),
-            retryable: error.retryable(),
-            wait: error.wait(),
-        })
+        let begun_with = self.commands.load::<Connection>(run.tenant, run.connection_id.0).await?.state;
+        match self.attempt(&run).await {
+            Ok(done) => Ok(done),
+            Err(error) => Err(self.attempt_failed(&run, error, &begun_with).await),
+        }
     }
 
     async fn ended(&self, task: EndedTask) -> Result<(), CommandError> {
@@ -333,13 +319,19 @@ impl TaskHandler for SyncRunner {
             ..CommandContext::system(task.tenant, "sync")
         };
         let state = self.commands.load::<Sync>(task.tenant, sync_id.0).await?;
+        let succeeded = state.state.status == SyncStatus::Succeeded;
         if state.version > 0 && !state.state.status.is_final() {
             let command = if task.status == TaskStatus::Cancelled {
                 SyncCommand::CancelSync
             } else {
-                SyncCommand::FailSync { code: task.code, message: task.message }
+                let (code, message) = (task.code.clone(), task.message.clone());
+                SyncCommand::FailSync { code, message }
             };
             self.commands.execute::<Sync>(&context, sync_id.0, command).await?;
+        }
+        if task.status != TaskStatus::Cancelled && state.version > 0 && !succeeded {
+            let context = context.step("went-wrong");
+            self.sync_went_wrong(&context, payload.connection_id, sync_id, &task).await?;
         }
         slot_free(&self.commands, &context.step("free"), payload.connection_id, task.task_id).await
     }

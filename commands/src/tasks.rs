@@ -213,6 +213,27 @@ pub trait TaskHandler: Send + Sync + 'static {
     }
 }
 
+/// Queues a task, of an action that a handler is known for; durable on return.
+pub(crate) async fn task_queue(
+    commands: &Commands,
+    context: &CommandContext,
+    task: NewTask,
+) -> Result<(TaskId, Outcome), CommandError> {
+    let task_id =
+        task.task_id.unwrap_or_else(|| TaskId(derive_id(context.tenant, context.command_id, "task")));
+    let command = TaskCommand::QueueTask {
+        task_id,
+        action: task.action,
+        payload: task.payload,
+        max_retries: task.max_retries,
+        timeout_seconds: task.timeout_seconds,
+        run_at: task.run_at,
+        priority: task.priority,
+    };
+    let outcome = commands.create::<Task>(context, task_id.0, command).await?;
+    Ok((task_id, outcome))
+}
+
 type Handlers = HashMap<String, Arc<dyn TaskHandler>>;
 
 /// Runs tasks; made with its handlers, then started.
@@ -302,19 +323,7 @@ impl TaskHandle {
         if !self.shared.handlers.contains_key(&task.action) {
             return Err(CommandError::UnknownAction { action: task.action });
         }
-        let task_id =
-            task.task_id.unwrap_or_else(|| TaskId(derive_id(context.tenant, context.command_id, "task")));
-        let command = TaskCommand::QueueTask {
-            task_id,
-            action: task.action,
-            payload: task.payload,
-            max_retries: task.max_retries,
-            timeout_seconds: task.timeout_seconds,
-            run_at: task.run_at,
-            priority: task.priority,
-        };
-        let outcome = self.shared.commands.create::<Task>(context, task_id.0, command).await?;
-        Ok((task_id, outcome))
+        task_queue(&self.shared.commands, context, task).await
     }
 
     /// Asks for a task's end: at once if it waits, when its handler has stopped if it runs.

@@ -4,6 +4,7 @@ mod auth;
 mod connections;
 mod execute;
 mod repairs;
+mod schedules;
 mod tasks;
 mod uploads;
 
@@ -19,9 +20,11 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     control::ControlStore,
-    port::EventLog,
+    error::LogError,
+    port::{Delivery, EventLog, StoredCommit},
     sqlite::{Options, SqliteLog},
 };
+use futures::{Stream, StreamExt};
 use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 
@@ -95,4 +98,17 @@ impl World {
 
 pub(crate) fn context(tenant: TenantId) -> CommandContext {
     CommandContext::new(tenant, Actor::System("test".to_owned()), CommandId::random())
+}
+
+/// The next commit with an event of that type.
+pub(crate) async fn next(
+    deliveries: &mut (impl Stream<Item = Result<Delivery, LogError>> + Unpin),
+    event_type: &str,
+) -> Arc<StoredCommit> {
+    loop {
+        let Delivery::Commit(commit) = deliveries.next().await.unwrap().unwrap() else { continue };
+        if commit.events.iter().any(|event| event.event_type == event_type) {
+            return commit;
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod pem;
 pub mod port;
 pub mod postgres;
 pub mod registry;
+pub mod requests;
 pub mod salesforce;
 
 pub use error::ConnectorError;
@@ -17,4 +18,5 @@ pub use network::NetworkScope;
 pub use port::{Connector, ConnectorInfo, ReadEvent};
 pub use postgres::PostgresConnector;
 pub use registry::{ConnectScope, Registry};
+pub use requests::Requests;
 pub use salesforce::SalesforceConnector;

@@ -40,6 +40,8 @@ pub struct Capabilities {
     pub cdc: bool,
     /// Rows that are gone from the source close in the views.
     pub deletes: bool,
+    /// Requests to it are counted, so that a ceiling of a day can be set.
+    pub counts_requests: bool,
 }
 
 /// A kind of source, as the catalogue shows it.

@@ -7,6 +7,7 @@ use crate::mongodb::{self, MongoConnector};
 use crate::network::NetworkScope;
 use crate::port::{Capabilities, Connector, ConnectorInfo};
 use crate::postgres::{self, PostgresConnector};
+use crate::requests::Requests;
 use crate::salesforce::{self, SalesforceConnector};
 use autonomos_domain::ids::ConnectionId;
 use serde_json::Value;
@@ -19,6 +20,8 @@ pub struct ConnectScope {
     pub connection: Option<ConnectionId>,
     pub file: FileScope,
     pub network: NetworkScope,
+    /// What its requests are taken from.
+    pub requests: Requests,
 }
 
 /// All connectors that this build holds.
@@ -65,6 +68,7 @@ impl Registry {
                     incremental_dedup: true,
                     cdc: true,
                     deletes: true,
+                    counts_requests: false,
                 },
             },
             ConnectorInfo {
@@ -77,6 +81,7 @@ impl Registry {
                     incremental_dedup: true,
                     cdc: false,
                     deletes: true,
+                    counts_requests: true,
                 },
             },
             ConnectorInfo {
@@ -89,6 +94,7 @@ impl Registry {
                     incremental_dedup: true,
                     cdc: true,
                     deletes: true,
+                    counts_requests: false,
                 },
             },
         ]
@@ -107,7 +113,10 @@ impl Registry {
             postgres::CONNECTOR_ID => {
                 Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
             }
-            salesforce::CONNECTOR_ID => Ok(Arc::new(SalesforceConnector::new(config, scope.network)?)),
+            salesforce::CONNECTOR_ID => {
+                let salesforce = SalesforceConnector::new(config, scope.network)?;
+                Ok(Arc::new(salesforce.counting(scope.requests.clone())))
+            }
             mongodb::CONNECTOR_ID => Ok(Arc::new(MongoConnector::new(config, scope.network)?)),
             unknown => {
                 let known: Vec<&str> = self.catalogue().iter().map(|info| info.id).collect();

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod mapping;
 pub mod ontology;
 pub mod reservation;
+pub mod schedule;
 pub mod stream_schema;
 pub mod sync;
 pub mod task;
@@ -20,7 +21,7 @@ pub mod user;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Implements cqrs-es' `DomainEvent` for an event enum: the type is the variant's name, as serde
 /// writes it; the version is the schema version of that payload.

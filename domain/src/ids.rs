@@ -64,6 +64,7 @@ uuid_id!(
     RepairId,
     UploadId,
     SnapshotId,
+    ScheduleId,
     /// Names one command; a retry carries the same one.
     CommandId,
     /// Names one log; an import or a restore starts a new one.

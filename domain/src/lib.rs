@@ -2,9 +2,11 @@
 //! Nothing here does I/O, reads a clock, or starts a task.
 
 pub mod aggregates;
+pub mod cadence;
 pub mod drift;
 pub mod envelope;
 pub mod error;
+pub mod health;
 pub mod ids;
 pub mod limits;
 pub mod mapping;

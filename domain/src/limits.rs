@@ -16,6 +16,8 @@ pub const MESSAGE_CHARACTERS: usize = 2_000;
 /// JSON of a configuration or a task's payload or result.
 pub const JSON_BYTES: usize = 64 * 1_024;
 pub const STREAMS_PER_CONNECTION: usize = 1_000;
+pub const SCHEDULES_PER_CONNECTION: usize = 20;
+pub const CRON_BYTES: usize = 200;
 pub const STREAMS_DISCOVERED: usize = 10_000;
 pub const COLUMNS_PER_SHAPE: usize = 10_000;
 pub const FINDINGS_PER_READ: usize = 20_000;

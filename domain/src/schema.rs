@@ -95,6 +95,20 @@ pub struct DiscoveredStream {
     pub sampled: Option<Sampled>,
 }
 
+impl DiscoveredStream {
+    /// It, chosen without a word on how.
+    pub fn selection(&self) -> StreamSelection {
+        StreamSelection {
+            name: self.name.clone(),
+            sync_mode: None,
+            cursor_field: None,
+            primary_key: None,
+            entity: None,
+            priority: 0,
+        }
+    }
+}
+
 /// What a sample of a stream without a schema shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sampled {

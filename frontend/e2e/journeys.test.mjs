@@ -108,6 +108,38 @@ describe("a new organisation", () => {
       .waitFor({ timeout: 30_000 });
   });
 
+  test("is synced by a schedule, paused and resumed, and one stream is read again", async () => {
+    await page.goto("/connections");
+    await page
+      .getByRole("link", { name: /Journey accounts/ })
+      .first()
+      .click();
+    await page.getByRole("heading", { name: "Journey accounts" }).waitFor();
+    await page.getByText("It is synced by hand alone.").waitFor();
+    await page.getByRole("button", { name: "Add", exact: true }).click();
+    const dialog = page.getByRole("dialog", { name: "Sync it by itself" });
+    await dialog.getByLabel("How often").selectOption("own");
+    await dialog.getByLabel("Cron expression").fill("* * * * *");
+    await dialog.getByLabel("Time zone").fill("Europe/Berlin");
+    await dialog.getByRole("button", { name: "Add schedule" }).click();
+    await dialog.getByText(/runs twice within/).waitFor();
+    await dialog.getByLabel("Cron expression").fill("0 6 * * *");
+    await dialog.getByRole("button", { name: "Add schedule" }).click();
+    await page.getByText("Every day at 6:00").first().waitFor();
+    await page.getByText(/Europe\/Berlin · next/).waitFor();
+    await page.getByRole("button", { name: "Pause all" }).click();
+    await page.getByText("Paused: its schedules wait").waitFor();
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.getByText("Paused: its schedules wait").waitFor({ state: "detached" });
+
+    await page.getByRole("link", { name: "Streams", exact: true }).click();
+    await page.getByRole("button", { name: "Fields of accounts" }).click();
+    await page.getByRole("button", { name: "Read accounts again from its beginning" }).click();
+    await page.getByRole("button", { name: "Read it again", exact: true }).click();
+    await page.waitForURL(/tab=syncs/);
+    await page.getByText("Succeeded").first().waitFor({ timeout: 60_000 });
+  });
+
   test("searches, sorts, pages and opens a row; back, forward and reload keep the place", async () => {
     await page.goto("/views/account");
     await page.getByRole("button", { name: "Name", exact: true }).click();

@@ -9,6 +9,7 @@ use autonomos_connectors::{
     network::NetworkScope,
     port::{Connector, ConnectorInfo},
     registry::{ConnectScope, Registry},
+    requests::Requests,
 };
 use autonomos_domain::ids::{ConnectionId, TenantId, UploadId};
 use serde_json::Value;
@@ -78,7 +79,7 @@ impl Connectors {
         Self { roots, uploads, auth, network, registry: Registry::new() }
     }
 
-    fn scope(&self, tenant: TenantId, connection: ConnectionId) -> ConnectScope {
+    fn scope(&self, tenant: TenantId, connection: ConnectionId, requests: &Requests) -> ConnectScope {
         // The first organisation may have registered on another node.
         if self.roots.is_unclaimed()
             && let Ok(Some(first)) = waited(self.auth.first_organization())
@@ -96,6 +97,7 @@ impl Connectors {
             connection: Some(connection),
             file: FileScope { roots: self.roots.of(tenant), uploads: Some(Arc::new(resolve)) },
             network: self.network,
+            requests: requests.clone(),
         }
     }
 }
@@ -117,8 +119,9 @@ impl ConnectorFactory for Connectors {
         connection: ConnectionId,
         connector: &str,
         config: &Value,
+        requests: &Requests,
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
-        self.registry.connect(connector, config, &self.scope(tenant, connection))
+        self.registry.connect(connector, config, &self.scope(tenant, connection, requests))
     }
 
     fn catalogue(&self) -> Vec<ConnectorInfo> {

@@ -27,6 +27,7 @@ mod query;
 mod repairs;
 mod respond;
 mod rules;
+mod schedules;
 mod screen;
 mod settings;
 pub(crate) mod state;
@@ -92,6 +93,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(graph::routes())
         .merge(query::routes())
         .merge(tasks::routes())
+        .merge(schedules::routes())
         .merge(events::routes())
         .merge(history::routes())
         .merge(ops::routes())

@@ -20,6 +20,7 @@ use autonomos_commands::{
     keys::KeyStore,
     processes,
     repairs::{EXPIRE_REPAIR_ACTION, RepairExpiry},
+    schedules::{RUN_SCHEDULE_ACTION, ScheduleService},
     sync::{SYNC_ACTION, SyncRunner},
     tasks::{Hosting, TaskHandle, TaskOptions, TaskService},
     tickets::Tickets,
@@ -43,6 +44,7 @@ pub(crate) struct Platform {
     pub commands: Commands,
     pub auth: AuthService,
     pub connections: ConnectionService,
+    pub schedules: ScheduleService,
     pub connectors: Arc<Connectors>,
     pub uploads: UploadService,
     pub tasks: TaskHandle,
@@ -110,6 +112,7 @@ impl Platform {
             auth.clone(),
         ));
         let connections = ConnectionService::new(commands.clone(), Arc::clone(&keys), connectors.clone());
+        let schedules = ScheduleService::new(commands.clone());
         let tickets = match &sharing {
             Some(sharing) => Tickets::shared(&sharing.database).await?,
             None => Tickets::default(),
@@ -123,6 +126,7 @@ impl Platform {
         let tasks = TaskService::new(task_options(config, sharing.as_ref(), roles), commands.clone())
             .register(SYNC_ACTION, Arc::new(runner))
             .register(EXPIRE_REPAIR_ACTION, Arc::new(RepairExpiry::new(commands.clone())))
+            .register(RUN_SCHEDULE_ACTION, Arc::new(schedules.clone()))
             .register(CLOSE_CONNECTION_ACTION, Arc::new(connections.clone()))
             .start()?;
         let nodes = match sharing {
@@ -135,6 +139,7 @@ impl Platform {
             commands,
             auth,
             connections,
+            schedules,
             connectors,
             uploads,
             tasks,

@@ -7,8 +7,8 @@ use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
         mapping::MappingEvent, ontology::OntologyEvent, reservation::ReservationEvent,
-        stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent, tenant::TenantEvent,
-        user::UserEvent,
+        schedule::ScheduleEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent,
+        tenant::TenantEvent, user::UserEvent,
     },
     ontology::default_ontology,
 };
@@ -66,6 +66,7 @@ pub fn events() -> compat::Schemas {
     of::<MappingEvent>(MappingEvent::TYPES, &mut events);
     of::<OntologyEvent>(OntologyEvent::TYPES, &mut events);
     of::<ReservationEvent>(ReservationEvent::TYPES, &mut events);
+    of::<ScheduleEvent>(ScheduleEvent::TYPES, &mut events);
     of::<StreamSchemaEvent>(StreamSchemaEvent::TYPES, &mut events);
     of::<SyncEvent>(SyncEvent::TYPES, &mut events);
     of::<TaskEvent>(TaskEvent::TYPES, &mut events);

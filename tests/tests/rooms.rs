@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What each room may use, and what it must not link at all.
 const RULES: &[(&str, &[&str], &[&str])] = &[
-    ("domain", &[], &["tokio", "rusqlite", "sqlx", "duckdb", "axum", "reqwest", "chrono-tz", "rand"]),
+    // `chrono-tz` is a table of the zones' rules, which a schedule's times follow from: no clock.
+    ("domain", &[], &["tokio", "rusqlite", "sqlx", "duckdb", "axum", "reqwest", "rand"]),
     ("objects", &[], &["axum", "sqlx", "rusqlite", "duckdb", "arrow"]),
     ("log", &["domain"], &["axum", "duckdb", "reqwest"]),
     // `sqlx` as a client of Postgres that is a source.

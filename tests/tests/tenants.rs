@@ -48,6 +48,7 @@ struct Known {
     repair: Option<String>,
     upload: String,
     task: String,
+    schedule: String,
     user: String,
     api_key: String,
     row: String,
@@ -84,6 +85,17 @@ async fn fill(client: &Client, inbox: &Path) -> Known {
     deliver(inbox, true);
     let sync = client.sync(&connection).await;
     assert_eq!(sync["status"], "succeeded", "{sync}");
+    // The connection's own record of both follows them.
+    let mut recorded = 0;
+    let both = client.events_until("", |event| {
+        recorded += usize::from(event["type"] == "SyncWentWell");
+        recorded == 2
+    });
+    both.await;
+    let nightly = json!({
+        "name": format!("{SECRET} nightly"), "cron": "0 2 * * *", "connection_id": connection, "enabled": false
+    });
+    let schedule = client.post("/schedules", nightly).await.expect(201);
     let body = client.request(Method::POST, &format!("/uploads?filename={SECRET}.csv")).body("a,b\n1,2\n");
     let upload = id_of(&client.try_send(body).await.expect("an answer").expect(201));
     let member = json!({ "email": format!("{SECRET}@example.com"), "password": "correct-horse-battery", "role": "viewer" });
@@ -106,6 +118,7 @@ async fn fill(client: &Client, inbox: &Path) -> Known {
         row: id_of(first(&rows)),
         record: get("/dcl/matches").await["data"][0]["members"][0]["record_id"].as_str().map(str::to_owned),
         api_key: id_of(&key),
+        schedule: id_of(&schedule),
         ids: BTreeSet::new(),
         connection,
         upload,
@@ -144,6 +157,9 @@ fn fitting(known: &Known, path: &str, name: &str) -> String {
     if name == "entity" {
         return "accounts".to_owned();
     }
+    if name == "stream" {
+        return format!("{SECRET}_accounts");
+    }
     if name == "name" {
         return "read_models".to_owned();
     }
@@ -155,6 +171,7 @@ fn fitting(known: &Known, path: &str, name: &str) -> String {
         ("/repairs/", known.repair.as_ref()),
         ("/uploads/", Some(&known.upload)),
         ("/tasks/", Some(&known.task)),
+        ("/schedules/", Some(&known.schedule)),
         ("/users/", Some(&known.user)),
         ("/api-keys/", Some(&known.api_key)),
         ("/views/", Some(&known.row)),
@@ -185,6 +202,10 @@ fn body(known: &Known, path: &str, method: &str, ontology: &Value) -> Value {
         "post" if at("/tasks") => {
             json!({ "action": "sync", "payload": { "connection_id": known.connection } })
         }
+        "post" if at("/schedules") => json!({
+            "name": "mine", "cron": "0 6 * * *", "connection_id": known.connection, "enabled": false
+        }),
+        "patch" if path.contains("/schedules/") => json!({ "name": "taken over" }),
         "post" if at("/merge") => json!({ "entity": "account", "with": known.row }),
         "post" if at("/unmerge") => json!({ "record_id": known.row }),
         "post" if at("/backtest") => {

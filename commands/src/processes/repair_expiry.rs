@@ -4,18 +4,15 @@
 use super::ProcessManager;
 use crate::{
     error::CommandError,
-    execute::{CommandContext, Commands, derive_id},
+    execute::{CommandContext, Commands},
     repairs::{EXPIRE_REPAIR_ACTION, ExpiryPayload},
+    tasks::{NewTask, task_queue},
 };
 use async_trait::async_trait;
 use autonomos_domain::{
-    aggregates::{
-        mapping::MappingEvent,
-        task::{Task, TaskCommand},
-        tenant::Tenant,
-    },
+    aggregates::{mapping::MappingEvent, tenant::Tenant},
     envelope::{Actor, AggregateType},
-    ids::{CommandId, RepairId, TaskId},
+    ids::{CommandId, RepairId},
 };
 use autonomos_log::{events::open_event, port::StoredCommit};
 use chrono::TimeDelta;
@@ -63,18 +60,13 @@ async fn limit(commands: &Commands, commit: &StoredCommit, repair_id: RepairId) 
             CommandId::derive(&["repair-expiry", &repair_id.to_string()]),
         )
     };
-    let task_id = TaskId(derive_id(key.tenant, context.command_id, "task"));
     let payload = ExpiryPayload { mapping_id: key.aggregate_id, repair_id };
-    let queue = TaskCommand::QueueTask {
-        task_id,
-        action: EXPIRE_REPAIR_ACTION.to_owned(),
-        payload: json!(payload),
-        max_retries: 3,
+    let task = NewTask {
         timeout_seconds: 60,
         run_at: Some(commit.header.recorded_at + TimeDelta::days(i64::from(days))),
-        priority: 0,
+        ..NewTask::new(EXPIRE_REPAIR_ACTION, json!(payload))
     };
-    match commands.execute::<Task>(&context, task_id.0, queue).await {
+    match task_queue(commands, &context, task).await {
         Ok(_) | Err(CommandError::Refused(autonomos_domain::error::Error::AlreadyExists { .. })) => Ok(()),
         Err(error) => Err(error),
     }

@@ -2,11 +2,11 @@
 //! from the request to its end; a crash in between frees it by its deadline, or the task takes it
 //! again when it goes on.
 
-use super::{SYNC_ACTION, SyncPayload};
+use super::{SYNC_ACTION, SyncCause, SyncPayload};
 use crate::{
     error::CommandError,
     execute::{CommandContext, Commands, Outcome, derive_id},
-    tasks::{NewTask, TaskHandle},
+    tasks::{NewTask, task_queue},
 };
 use autonomos_domain::{
     aggregates::{
@@ -45,13 +45,16 @@ pub enum SyncRequest {
 /// Asks for a sync of a connection.
 pub async fn sync_request(
     commands: &Commands,
-    tasks: &TaskHandle,
     context: &CommandContext,
     connection_id: ConnectionId,
+    cause: SyncCause,
 ) -> Result<SyncRequest, CommandError> {
     let connection = commands.load::<Connection>(context.tenant, connection_id.0).await?;
     if connection.version == 0 || connection.state.status == ConnectionStatus::Deleted {
         return Err(CommandError::NotFound { what: "connection", id: connection_id.to_string() });
+    }
+    if let Some(stream) = &cause.backfill {
+        must_read(&connection.state, stream)?;
     }
     let sync_id = SyncId(derive_id(context.tenant, context.command_id, "sync"));
     let task_id = TaskId(derive_id(context.tenant, context.command_id, "sync-task"));
@@ -63,15 +66,25 @@ pub async fn sync_request(
     commands
         .create::<Sync>(&context.step("sync"), sync_id.0, SyncCommand::RequestSync { connection_id, task_id })
         .await?;
-    let payload = serde_json::to_value(SyncPayload { sync_id, connection_id }).unwrap_or_default();
+    let payload = serde_json::to_value(SyncPayload { sync_id, connection_id, cause }).unwrap_or_default();
     let task = NewTask {
         task_id: Some(task_id),
         max_retries: MAX_RETRIES,
         timeout_seconds: TIMEOUT_SECONDS,
         ..NewTask::new(SYNC_ACTION, payload)
     };
-    let (_, outcome) = tasks.task_enqueue(context, task).await?;
+    let (_, outcome) = task_queue(commands, context, task).await?;
     Ok(SyncRequest::Granted(RequestedSync { sync_id, task_id, outcome }))
+}
+
+/// A stream that the connection reads: chosen or, without a choice, found.
+fn must_read(connection: &Connection, stream: &str) -> Result<(), CommandError> {
+    let chosen = connection.selected.iter().any(|selection| selection.name == stream);
+    let offered = || connection.discovered.iter().flatten().any(|offered| offered.name == stream);
+    if chosen || (connection.selected.is_empty() && offered()) {
+        return Ok(());
+    }
+    Err(CommandError::NotFound { what: "stream that this connection reads", id: stream.to_owned() })
 }
 
 /// Takes the connection's slot for a task, for good if it runs; the task that has it, if another does.

@@ -7,20 +7,19 @@ use super::{
 };
 use autonomos_domain::{
     aggregates::{
-        connection::Connection,
         mapping::{Mapping, MappingCommand},
         ontology::TenantOntology,
         stream_schema::{StreamSchema, StreamSchemaCommand},
         tenant::Tenant,
     },
-    drift::{DriftFinding, DriftKind, Severity, fingerprint},
-    ids::{DriftId, FeedId},
+    drift::{DriftFinding, fingerprint},
+    ids::FeedId,
     mapping::MappingOrigin,
     ontology::Ontology,
     policy::DriftPolicy,
-    schema::{DiscoveredStream, StreamSelection, StreamShape},
+    schema::{StreamSelection, StreamShape},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// Settles the schema version that the coming rows belong to; returns it.
 ///
@@ -34,18 +33,17 @@ pub(super) async fn settle(
 ) -> Result<u32, SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
-    if known.state.current == 0 {
-        return begin(run, selection, arriving).await;
-    }
+    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
     let state = known.state;
-    let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?.state;
-    let content = mapping.bound(state.current).map(|(_, content)| content);
-    if !state.versions.contains_key(&state.current) {
-        return begin(run, selection, arriving).await;
+    // One that was reported when streams were listed has a version already, and so has one whose attempt was
+    // killed before its mapping was made: nothing was read by that shape, so that another one is no drift.
+    if mapping.version == 0 || !state.versions.contains_key(&state.current) {
+        return begin(run, selection, known.version, arriving).await;
     }
+    let content = mapping.state.bound(state.current).map(|(_, content)| content);
     let findings = judge::findings(FeedId(feed), &state, content, &arriving);
-    let version = record(run, selection, arriving.shape.clone(), findings).await?;
-    bind(run, selection, version, arriving).await?;
+    let version = record(run, selection, arriving.shape, findings).await?;
+    bind(run, selection, version).await?;
     go_on(run, selection, version).await?;
     Ok(version)
 }
@@ -69,17 +67,9 @@ pub(super) async fn go_on(run: &Run, selection: &StreamSelection, version: u32) 
 
 /// Sees to it that the schema version has a mapping bound to it: an attempt that was killed between
 /// the two must not leave a stream raw for ever.
-async fn bind(
-    run: &Run,
-    selection: &StreamSelection,
-    version: u32,
-    arriving: Arriving,
-) -> Result<(), SyncError> {
+async fn bind(run: &Run, selection: &StreamSelection, version: u32) -> Result<(), SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
-    if mapping.version == 0 {
-        return first_mapping(run, selection, version, arriving).await;
-    }
     if mapping.state.bound(version).is_some() {
         return Ok(());
     }
@@ -174,12 +164,19 @@ async fn follow(
     Ok(())
 }
 
-/// The first sight of a stream.
-async fn begin(run: &Run, selection: &StreamSelection, arriving: Arriving) -> Result<u32, SyncError> {
+/// The first sight of a stream's rows.
+async fn begin(
+    run: &Run,
+    selection: &StreamSelection,
+    after_version: u64,
+    arriving: Arriving,
+) -> Result<u32, SyncError> {
+    let feed = feed_uuid(run.connection_id, &selection.name);
     let fingerprint = fingerprint(&arriving.shape);
-    record_schema(run, selection, 0, fingerprint, arriving.shape.clone(), Vec::new()).await?;
-    first_mapping(run, selection, 1, arriving).await?;
-    Ok(1)
+    record_schema(run, selection, after_version, fingerprint, arriving.shape.clone(), Vec::new()).await?;
+    let version = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state.current;
+    first_mapping(run, selection, version, arriving).await?;
+    Ok(version)
 }
 
 async fn first_mapping(
@@ -221,46 +218,6 @@ async fn first_mapping(
             },
         )
         .await?;
-    Ok(())
-}
-
-/// Streams the source offered before and no longer does: a finding each, once.
-pub(super) async fn streams_gone(
-    run: &Run,
-    connection: &Connection,
-    discovered: &[DiscoveredStream],
-) -> Result<(), SyncError> {
-    let offered: BTreeSet<&str> = discovered.iter().map(|stream| stream.name.as_str()).collect();
-    for gone in
-        connection.discovered.iter().flatten().filter(|stream| !offered.contains(stream.name.as_str()))
-    {
-        let feed = feed_uuid(run.connection_id, &gone.name);
-        let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
-        let Some(current) = known.state.versions.get(&known.state.current) else {
-            continue;
-        };
-        let feed_text = feed.to_string();
-        let finding = DriftFinding {
-            id: DriftId::derive(&[&feed_text, "stream_removed", &current.fingerprint]),
-            kind: DriftKind::StreamRemoved,
-            field: None,
-            before: None,
-            after: None,
-            severity: Severity::Critical,
-            confidence: 1.0,
-            evidence: Vec::new(),
-            repair: None,
-        };
-        let command = StreamSchemaCommand::RecordSchema {
-            connection_id: run.connection_id,
-            stream: gone.name.clone(),
-            fingerprint: current.fingerprint.clone(),
-            shape: current.shape.clone(),
-            findings: vec![finding],
-        };
-        let context = run.context(&["gone", &gone.name, &known.version.to_string()]);
-        run.commands.execute::<StreamSchema>(&context, feed, command).await?;
-    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use autonomos_connectors::{
 };
 use autonomos_domain::{
     aggregates::{
-        feed::{BatchHeader, Feed, FeedEvent, IngestedBatch, RejectedRecord},
+        feed::{BatchHeader, Feed, FeedEvent, FeedState, IngestedBatch, RejectedRecord},
         stream_schema::{StreamSchema, StreamSchemaCommand},
         sync::{StreamProgress, SyncCommand},
     },
@@ -57,7 +57,11 @@ pub(super) async fn run(
 ) -> Result<StreamOutcome, SyncError> {
     let feed_id = FeedId::of(run.connection_id, &selection.name);
     let handle = run.commands.feed_open(run.tenant, feed_id).await?;
-    let place = Place::of(handle.state.as_ref().and_then(|state| state.cursor.clone()), mode)?;
+    let place = if starts_anew(run, handle.state.as_ref()) {
+        Place::default()
+    } else {
+        Place::of(handle.state.as_ref().and_then(|state| state.cursor.clone()), mode)?
+    };
     let cursor = place.source.clone();
     let mut reader = Reader {
         place,
@@ -99,6 +103,14 @@ pub(super) async fn run(
     }
     let captured = reader.place.source.filter(|_| mode == SyncMode::Cdc);
     Ok(StreamOutcome { progress: reader.progress, captured })
+}
+
+/// A back-fill reads from the beginning, unless an earlier attempt of it has begun: then its cursor is
+/// within the new snapshot.
+fn starts_anew(run: &Run, feed: Option<&FeedState>) -> bool {
+    let open = feed.and_then(|state| state.snapshot.as_ref());
+    let begun = open.is_some_and(|open| open.opened_by == run.sync_id && open.rows > 0);
+    run.cause.backfill.is_some() && !begun
 }
 
 /// Where a feed stands in its source: the connector's cursor, and how many rows after it are on the

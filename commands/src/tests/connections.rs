@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use autonomos_connectors::{
     error::ConnectorError,
     port::{Capabilities, CheckStep, Connector, ConnectorInfo, ReadEvent},
+    requests::Requests,
 };
 use autonomos_domain::{
     aggregates::{
@@ -33,6 +34,7 @@ impl ConnectorFactory for Fake {
         _connection: ConnectionId,
         _connector: &str,
         config: &Value,
+        _requests: &Requests,
     ) -> Result<Arc<dyn Connector>, ConnectorError> {
         let Some(url) = config["url"].as_str() else {
             return Err(ConnectorError::Configuration {

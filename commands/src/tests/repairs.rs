@@ -1,4 +1,4 @@
-use super::{World, context};
+use super::{World, context, next};
 use crate::{
     clock::Clock,
     processes,
@@ -18,10 +18,9 @@ use autonomos_domain::{
 };
 use autonomos_log::{
     control::ControlStore,
-    port::{Delivery, EventLog, Filter, StoredCommit},
+    port::{EventLog, Filter},
 };
 use chrono::{DateTime, TimeDelta};
-use futures::{Stream, StreamExt};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -75,19 +74,6 @@ async fn proposed(world: &World, tenant: TenantId, stream: &str) -> (Uuid, Repai
     };
     world.commands.execute::<Mapping>(&context(tenant), mapping, follow).await.unwrap();
     (mapping, waiting_id)
-}
-
-/// The next commit with an event of that type.
-async fn next(
-    deliveries: &mut (impl Stream<Item = Result<Delivery, autonomos_log::error::LogError>> + Unpin),
-    event_type: &str,
-) -> Arc<StoredCommit> {
-    loop {
-        let Delivery::Commit(commit) = deliveries.next().await.unwrap().unwrap() else { continue };
-        if commit.events.iter().any(|event| event.event_type == event_type) {
-            return commit;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,6 +33,7 @@ use crate::{
     error::ConnectorError,
     network::NetworkScope,
     port::{CheckStep, Connector, ReadEvent, read_ahead},
+    requests::Requests,
 };
 use async_trait::async_trait;
 use autonomos_domain::schema::{DiscoveredStream, StreamSelection, SyncMode};
@@ -68,6 +69,12 @@ impl SalesforceConnector {
     pub fn patient(config: &Value, network: NetworkScope, silence: Duration) -> Result<Self, ConnectorError> {
         let config = SalesforceConfig::parse(config)?;
         Ok(Self { session: Session::new(config, network, silence)? })
+    }
+
+    /// The same, its requests taken from those.
+    #[must_use]
+    pub fn counting(self, requests: Requests) -> Self {
+        Self { session: self.session.counting(requests) }
     }
 
     /// What a check finds, up to the first step that fails.

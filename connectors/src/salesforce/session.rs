@@ -5,7 +5,7 @@ use super::{
     config::SalesforceConfig,
     error::{self, Refused},
 };
-use crate::{error::ConnectorError, network::NetworkScope};
+use crate::{error::ConnectorError, network::NetworkScope, requests::Requests};
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use rand::Rng;
@@ -48,7 +48,7 @@ impl From<Refused> for ConnectorError {
 
 /// A connection's way to its organisation; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Session(Arc<Inner>);
+pub(super) struct Session(Arc<Inner>, Requests);
 
 struct Inner {
     config: SalesforceConfig,
@@ -70,14 +70,20 @@ impl Session {
             .http(silence)
             .build()
             .map_err(|cause| error::configuration("", format!("no HTTP client: {cause}")))?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             config,
             network,
             http,
             token: tokio::sync::Mutex::default(),
             usage: Mutex::default(),
             clock: Mutex::default(),
-        })))
+        };
+        Ok(Self(Arc::new(inner), Requests::default()))
+    }
+
+    /// The same, its requests taken from those.
+    pub(super) fn counting(self, requests: Requests) -> Self {
+        Self(self.0, requests)
     }
 
     pub(super) fn config(&self) -> &SalesforceConfig {
@@ -108,6 +114,7 @@ impl Session {
         self.0.network.reachable(login, "/login_url").await?;
         let mut tried = 0;
         let token = loop {
+            self.1.take()?;
             match auth::mint(&self.0.http, login, &self.config().auth).await {
                 Err(ConnectorError::Transient { .. }) if tried + 1 < TRIES => {
                     tried += 1;
@@ -154,6 +161,7 @@ impl Session {
         let mut tried = 0;
         loop {
             self.within_share()?;
+            self.1.take()?;
             match self.once(&token, method.clone(), path, body, accept).await {
                 Ok(response) => return Ok(response),
                 Err(refused) if refused.code == "INVALID_SESSION_ID" && !signed_again => {

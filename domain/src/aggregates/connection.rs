@@ -3,13 +3,16 @@
 use super::{domain_event, stored_aggregate};
 use crate::error::Error;
 use crate::{
+    health::{Circuit, ConnectionLimits, Failure, Health, Pause, PauseReason, RequestCount},
+    ids::{ScheduleId, SyncId},
     limits::{self, quoted},
     schema::{DiscoveredStream, StreamSelection, SyncMode},
 };
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +24,8 @@ pub enum ConnectionStatus {
     Healthy,
     /// The last test or sync failed.
     Failing,
+    /// Nothing is synced by itself until a sync by hand goes well or a person resumes it.
+    Paused,
     Deleted,
 }
 
@@ -47,6 +52,45 @@ pub enum ConnectionEvent {
     StreamsSelected {
         streams: Vec<StreamSelection>,
     },
+    LimitsSet {
+        limits: ConnectionLimits,
+    },
+    /// One try of a sync failed; more may follow.
+    AttemptFailed {
+        sync_id: SyncId,
+        attempt: u32,
+        at: DateTime<Utc>,
+        failure: Failure,
+        circuit: Option<Circuit>,
+    },
+    SyncWentWell {
+        sync_id: SyncId,
+        at: DateTime<Utc>,
+    },
+    SyncWentWrong {
+        sync_id: SyncId,
+        at: DateTime<Utc>,
+        failure: Failure,
+        consecutive_failures: u32,
+    },
+    /// It failed as often in a row as there is a warning after.
+    ConnectionWarned {
+        consecutive_failures: u32,
+    },
+    ConnectionPaused {
+        pause: Pause,
+    },
+    ConnectionResumed {},
+    /// In all, on that day.
+    RequestsCounted {
+        count: RequestCount,
+    },
+    ScheduleAttached {
+        schedule_id: ScheduleId,
+    },
+    ScheduleDetached {
+        schedule_id: ScheduleId,
+    },
     ConnectionDeleted {},
 }
 domain_event!(ConnectionEvent {
@@ -55,16 +99,71 @@ domain_event!(ConnectionEvent {
     ConnectionTested,
     StreamsDiscovered,
     StreamsSelected,
+    LimitsSet,
+    AttemptFailed,
+    SyncWentWell,
+    SyncWentWrong,
+    ConnectionWarned,
+    ConnectionPaused,
+    ConnectionResumed,
+    RequestsCounted,
+    ScheduleAttached,
+    ScheduleDetached,
     ConnectionDeleted,
 });
 
 #[derive(Debug, Clone)]
 pub enum ConnectionCommand {
-    CreateConnection { name: String, connector: String, config: Value },
-    UpdateConnection { name: Option<String>, config: Option<Value> },
-    RecordTest { ok: bool, message: String, latency_ms: u64 },
-    RecordDiscovery { streams: Vec<DiscoveredStream> },
-    SelectStreams { streams: Vec<StreamSelection> },
+    CreateConnection {
+        name: String,
+        connector: String,
+        config: Value,
+    },
+    UpdateConnection {
+        name: Option<String>,
+        config: Option<Value>,
+    },
+    RecordTest {
+        ok: bool,
+        message: String,
+        latency_ms: u64,
+    },
+    RecordDiscovery {
+        streams: Vec<DiscoveredStream>,
+    },
+    SelectStreams {
+        streams: Vec<StreamSelection>,
+    },
+    SetLimits {
+        limits: ConnectionLimits,
+    },
+    /// `wait_seconds`: how long the source asked to be left alone.
+    RecordAttempt {
+        sync_id: SyncId,
+        attempt: u32,
+        failure: Failure,
+        wait_seconds: Option<u64>,
+        now: DateTime<Utc>,
+    },
+    /// A sync is over: it failed with that, or went well.
+    RecordSync {
+        sync_id: SyncId,
+        failure: Option<Failure>,
+        now: DateTime<Utc>,
+    },
+    Pause {
+        now: DateTime<Utc>,
+    },
+    Resume,
+    CountRequests {
+        count: RequestCount,
+    },
+    AttachSchedule {
+        schedule_id: ScheduleId,
+    },
+    DetachSchedule {
+        schedule_id: ScheduleId,
+    },
     DeleteConnection,
 }
 
@@ -78,6 +177,9 @@ pub struct Connection {
     /// What the last discovery found; none before the first.
     pub discovered: Option<Vec<DiscoveredStream>>,
     pub selected: Vec<StreamSelection>,
+    pub limits: ConnectionLimits,
+    pub health: Health,
+    pub schedules: BTreeSet<ScheduleId>,
 }
 stored_aggregate!(Connection, Connection, ConnectionCommand, ConnectionEvent);
 
@@ -101,6 +203,11 @@ impl Connection {
         if self.status == ConnectionStatus::Deleted {
             return match command {
                 Command::DeleteConnection => Ok(Vec::new()),
+                // What a sync that was under way still tells.
+                Command::RecordAttempt { .. }
+                | Command::RecordSync { .. }
+                | Command::CountRequests { .. }
+                | Command::DetachSchedule { .. } => Ok(Vec::new()),
                 _ => Err(Error::WrongState {
                     what: "connection",
                     status: "deleted".to_owned(),
@@ -137,8 +244,88 @@ impl Connection {
                 self.check_selection(&streams)?;
                 Ok(vec![Event::StreamsSelected { streams }])
             }
+            Command::SetLimits { limits } if limits == self.limits => Ok(Vec::new()),
+            Command::SetLimits { limits } => {
+                limits.check()?;
+                Ok(vec![Event::LimitsSet { limits }])
+            }
+            Command::RecordAttempt { sync_id, attempt, failure, wait_seconds, now } => {
+                if !failure.kind.counts() || self.health.last_attempt == Some((sync_id, attempt)) {
+                    return Ok(Vec::new());
+                }
+                let failure = Failure { message: limits::cut(failure.message), ..failure };
+                let circuit = self.health.circuit_after(failure.kind, wait_seconds, now);
+                Ok(vec![Event::AttemptFailed { sync_id, attempt, at: now, failure, circuit }])
+            }
+            Command::RecordSync { sync_id, .. } if self.health.last_sync == Some(sync_id) => Ok(Vec::new()),
+            Command::RecordSync { sync_id, failure: None, now } => {
+                let mut events = vec![Event::SyncWentWell { sync_id, at: now }];
+                if self.health.paused.is_some() {
+                    events.push(Event::ConnectionResumed {});
+                }
+                Ok(events)
+            }
+            Command::RecordSync { sync_id, failure: Some(failure), now } => {
+                Ok(self.failed(sync_id, failure, now))
+            }
+            Command::Pause { .. } if self.health.paused.is_some() => Ok(Vec::new()),
+            Command::Pause { now } => {
+                let pause = Pause { at: now, reason: PauseReason::Asked, failure: None };
+                Ok(vec![Event::ConnectionPaused { pause }])
+            }
+            Command::Resume if self.health.paused.is_none() => Ok(Vec::new()),
+            Command::Resume => Ok(vec![Event::ConnectionResumed {}]),
+            Command::CountRequests { count } if count.requests == 0 => Ok(Vec::new()),
+            Command::CountRequests { count } => {
+                let before = self.health.requests.filter(|known| known.day == count.day);
+                let requests = before.map_or(0, |known| known.requests) + count.requests;
+                // Told of an earlier day, after midnight: that day is over.
+                if self.health.requests.is_some_and(|known| known.day > count.day) {
+                    return Ok(Vec::new());
+                }
+                Ok(vec![Event::RequestsCounted { count: RequestCount { requests, ..count } }])
+            }
+            Command::AttachSchedule { schedule_id } if self.schedules.contains(&schedule_id) => {
+                Ok(Vec::new())
+            }
+            Command::AttachSchedule { schedule_id } => {
+                let limit = limits::SCHEDULES_PER_CONNECTION;
+                limits::count("schedules of a connection", self.schedules.len() + 1, limit)?;
+                Ok(vec![Event::ScheduleAttached { schedule_id }])
+            }
+            Command::DetachSchedule { schedule_id } if !self.schedules.contains(&schedule_id) => {
+                Ok(Vec::new())
+            }
+            Command::DetachSchedule { schedule_id } => Ok(vec![Event::ScheduleDetached { schedule_id }]),
             Command::DeleteConnection => Ok(vec![Event::ConnectionDeleted {}]),
         }
+    }
+
+    /// A sync that failed, and what follows from there being so many.
+    fn failed(&self, sync_id: SyncId, failure: Failure, now: DateTime<Utc>) -> Vec<ConnectionEvent> {
+        let failure = Failure { message: limits::cut(failure.message), ..failure };
+        let (health, limits) = (&self.health, &self.limits);
+        let counted = u32::from(failure.kind.counts());
+        let failures = health.consecutive_failures.saturating_add(counted);
+        let mut events = vec![ConnectionEvent::SyncWentWrong {
+            sync_id,
+            at: now,
+            failure: failure.clone(),
+            consecutive_failures: failures,
+        }];
+        if counted == 0 {
+            return events;
+        }
+        if !health.warned && failures >= limits.warn_after() {
+            events.push(ConnectionEvent::ConnectionWarned { consecutive_failures: failures });
+        }
+        let refused = failure.kind.needs_a_person() && failures >= limits.pause_after_refused();
+        if health.paused.is_none() && (refused || failures >= limits.pause_after()) {
+            let reason = if refused { PauseReason::Refused } else { PauseReason::RepeatedFailure };
+            let pause = Pause { at: now, reason, failure: Some(failure) };
+            events.push(ConnectionEvent::ConnectionPaused { pause });
+        }
+        events
     }
 
     fn check_selection(&self, streams: &[StreamSelection]) -> Result<(), Error> {
@@ -161,6 +348,7 @@ impl Connection {
     }
 
     fn evolve(&mut self, event: ConnectionEvent) {
+        stand_after(&mut self.status, &mut self.health, &event);
         match event {
             ConnectionEvent::ConnectionCreated { name, connector, config } => {
                 *self = Self { name, connector, config, ..Self::default() };
@@ -169,13 +357,90 @@ impl Connection {
                 self.name = name;
                 self.config = config;
             }
-            ConnectionEvent::ConnectionTested { ok, .. } => {
-                self.status = if ok { ConnectionStatus::Healthy } else { ConnectionStatus::Failing };
-            }
             ConnectionEvent::StreamsDiscovered { streams } => self.discovered = Some(streams),
             ConnectionEvent::StreamsSelected { streams } => self.selected = streams,
+            ConnectionEvent::LimitsSet { limits } => self.limits = limits,
+            ConnectionEvent::ScheduleAttached { schedule_id } => {
+                self.schedules.insert(schedule_id);
+            }
+            ConnectionEvent::ScheduleDetached { schedule_id } => {
+                self.schedules.remove(&schedule_id);
+            }
             ConnectionEvent::ConnectionDeleted {} => self.status = ConnectionStatus::Deleted,
+            // How it stands by them is settled above.
+            ConnectionEvent::ConnectionTested { .. }
+            | ConnectionEvent::AttemptFailed { .. }
+            | ConnectionEvent::SyncWentWell { .. }
+            | ConnectionEvent::SyncWentWrong { .. }
+            | ConnectionEvent::ConnectionWarned { .. }
+            | ConnectionEvent::ConnectionPaused { .. }
+            | ConnectionEvent::ConnectionResumed {}
+            | ConnectionEvent::RequestsCounted { .. } => {}
         }
+    }
+}
+
+/// How a connection stands after an event; the read models keep it the same way.
+pub fn stand_after(status: &mut ConnectionStatus, health: &mut Health, event: &ConnectionEvent) {
+    // A paused one stays paused, however its tests and syncs end.
+    let mut become_unless_paused = |next| {
+        if *status != ConnectionStatus::Paused {
+            *status = next;
+        }
+    };
+    match event {
+        ConnectionEvent::ConnectionTested { ok, .. } => {
+            if *ok {
+                // It answers: nothing is gained by waiting.
+                (health.circuit, health.failed_attempts) = (None, 0);
+            }
+            become_unless_paused(if *ok { ConnectionStatus::Healthy } else { ConnectionStatus::Failing });
+        }
+        ConnectionEvent::AttemptFailed { sync_id, attempt, at, failure, circuit } => {
+            health.failed_attempts =
+                if failure.kind.opens_circuit() { health.failed_attempts + 1 } else { 0 };
+            health.circuit = circuit.or(health.circuit);
+            health.last_attempt = Some((*sync_id, *attempt));
+            health.last_failure_at = Some(*at);
+            health.last_failure = Some(failure.clone());
+            become_unless_paused(ConnectionStatus::Failing);
+        }
+        ConnectionEvent::SyncWentWell { sync_id, at } => {
+            *health = Health {
+                last_success_at: Some(*at),
+                last_sync: Some(*sync_id),
+                paused: health.paused.take(),
+                requests: health.requests,
+                last_failure: health.last_failure.take(),
+                last_failure_at: health.last_failure_at,
+                ..Health::default()
+            };
+            become_unless_paused(ConnectionStatus::Healthy);
+        }
+        ConnectionEvent::SyncWentWrong { sync_id, at, failure, consecutive_failures } => {
+            health.consecutive_failures = *consecutive_failures;
+            health.last_sync = Some(*sync_id);
+            health.last_failure_at = Some(*at);
+            health.last_failure = Some(failure.clone());
+            become_unless_paused(ConnectionStatus::Failing);
+        }
+        ConnectionEvent::ConnectionWarned { .. } => health.warned = true,
+        ConnectionEvent::ConnectionPaused { pause } => {
+            health.paused = Some(pause.clone());
+            *status = ConnectionStatus::Paused;
+        }
+        ConnectionEvent::ConnectionResumed {} => {
+            // It is counted anew from here.
+            (health.paused, health.warned, health.consecutive_failures) = (None, false, 0);
+            (health.circuit, health.failed_attempts) = (None, 0);
+            *status = match (health.last_success_at, health.last_failure_at) {
+                (None, None) => ConnectionStatus::Draft,
+                (success, failure) if success >= failure => ConnectionStatus::Healthy,
+                _ => ConnectionStatus::Failing,
+            };
+        }
+        ConnectionEvent::RequestsCounted { count } => health.requests = Some(*count),
+        _ => {}
     }
 }
 

@@ -30,7 +30,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// `Err` holds the start of the message.
-pub(super) fn check<A>(given: &[A::Event], when: A::Command, expect: Result<Vec<A::Event>, &str>)
+pub(crate) fn check<A>(given: &[A::Event], when: A::Command, expect: Result<Vec<A::Event>, &str>)
 where
     A: StoredAggregate,
 {
@@ -46,7 +46,7 @@ where
 }
 
 /// The state that the events leave.
-pub(super) fn state<A: Aggregate>(given: &[A::Event]) -> A {
+pub(crate) fn state<A: Aggregate>(given: &[A::Event]) -> A {
     let mut aggregate = A::default();
     for event in given {
         aggregate.apply(event.clone());
@@ -54,7 +54,7 @@ pub(super) fn state<A: Aggregate>(given: &[A::Event]) -> A {
     aggregate
 }
 
-pub(super) fn at(seconds: i64) -> DateTime<Utc> {
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
 }
 

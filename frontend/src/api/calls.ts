@@ -41,8 +41,20 @@ export const connections = {
   get: (connectionId: string) => get<t.Connection>(`/aam/connections/${id(connectionId)}`),
   create: (body: { name: string; connector: string; config: Record<string, unknown> }) =>
     post<t.Connection>("/aam/connections", body),
-  update: (connectionId: string, body: { name?: string; config?: Record<string, unknown> }) =>
-    patch<t.Connection>(`/aam/connections/${id(connectionId)}`, body),
+  update: (
+    connectionId: string,
+    body: { name?: string; config?: Record<string, unknown>; limits?: t.ConnectionLimits },
+  ) => patch<t.Connection>(`/aam/connections/${id(connectionId)}`, body),
+  pause: (connectionId: string) =>
+    post<t.Connection>(`/aam/connections/${id(connectionId)}/pause`, {}),
+  resume: (connectionId: string) =>
+    post<t.Connection>(`/aam/connections/${id(connectionId)}/resume`, {}),
+  /** Reads one stream anew, from its beginning. */
+  backfill: (connectionId: string, stream: string) =>
+    post<{ task_id: string; sync_id: string }>(
+      `/aam/connections/${id(connectionId)}/streams/${id(stream)}/backfill`,
+      {},
+    ),
   remove: (connectionId: string) => remove(`/aam/connections/${id(connectionId)}`),
   test: (connectionId: string) =>
     post<t.TestResult>(`/aam/connections/${id(connectionId)}/test`, {}),
@@ -54,6 +66,18 @@ export const connections = {
     post<{ task_id: string; sync_id: string }>(`/aam/connections/${id(connectionId)}/syncs`, {}),
   schemas: (connectionId: string) =>
     get<t.Page<t.SchemaVersion>>(`/aam/connections/${id(connectionId)}/schemas`, { limit: 1000 }),
+};
+
+export const schedules = {
+  list: (query: { connection_id?: string }) =>
+    get<t.Page<t.Schedule>>("/schedules", { limit: 1000, ...query }),
+  create: (body: { name: string; cron: string; time_zone: string; connection_id: string }) =>
+    post<t.Schedule>("/schedules", { action: "sync", ...body }),
+  update: (
+    scheduleId: string,
+    body: { name?: string; cron?: string; time_zone?: string; enabled?: boolean },
+  ) => patch<t.Schedule>(`/schedules/${id(scheduleId)}`, body),
+  remove: (scheduleId: string) => remove(`/schedules/${id(scheduleId)}`),
 };
 
 export const syncs = {

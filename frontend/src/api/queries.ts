@@ -52,6 +52,11 @@ export const q = {
     }),
   connection: (id: string) =>
     queryOptions({ queryKey: ["connections", id], queryFn: () => calls.connections.get(id) }),
+  schedules: (connectionId: string) =>
+    queryOptions({
+      queryKey: ["schedules", connectionId],
+      queryFn: async () => (await calls.schedules.list({ connection_id: connectionId })).data,
+    }),
   schemas: (id: string) =>
     queryOptions({
       queryKey: ["schemas", id],
@@ -157,6 +162,7 @@ const STALE: Record<string, QueryKey[]> = {
   ontology: [["ontology"], ["views"]],
   identity: [["views"]],
   task: [["tasks"]],
+  schedule: [["schedules"]],
 };
 
 /** Keeps the cache true to the stream: gathers for half a second, then asks once per kind. */

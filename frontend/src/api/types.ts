@@ -61,7 +61,7 @@ export interface Connector {
   name: string;
   description?: string;
   config_schema: JsonSchema;
-  capabilities?: Record<string, unknown> | string[];
+  capabilities?: Record<string, boolean>;
 }
 
 export type SyncMode = "full" | "incremental" | "cdc";
@@ -82,10 +82,55 @@ export interface Connection {
   /** As chosen; empty: all that the source offers. */
   streams: StreamSelection[];
   message?: string | null;
+  health: Health;
+  limits: ConnectionLimits;
   last_tested_at?: string | null;
   last_synced_at?: string | null;
   created_at?: string;
   updated_at?: string;
+}
+export interface Failure {
+  kind: string;
+  code: string;
+  message: string;
+}
+/** How a connection is, by its syncs and tests. */
+export interface Health {
+  consecutive_failures: number;
+  warned: boolean;
+  last_success_at: string | null;
+  last_failure_at: string | null;
+  last_failure: Failure | null;
+  paused: {
+    at: string;
+    reason: "repeated_failure" | "refused" | "asked";
+    failure?: Failure;
+  } | null;
+  circuit: { until: string; opened: number } | null;
+  requests: { day: string; requests: number } | null;
+}
+export interface ConnectionLimits {
+  warn_after?: number;
+  pause_after?: number;
+  pause_after_refused?: number;
+  requests_per_day?: number;
+}
+export type RunOutcome =
+  | { result: "started"; task_id: string; sync_id: string }
+  | { result: "skipped"; reason: string; task_id?: string };
+export interface Schedule {
+  id: string;
+  name: string;
+  cron: string;
+  time_zone: string;
+  action: "sync";
+  connection_id: string;
+  enabled: boolean;
+  next_run_at: string | null;
+  last_run_at: string | null;
+  last_task_id: string | null;
+  last_slot: string | null;
+  last_outcome: RunOutcome | null;
 }
 export interface TestStep {
   name: string;
@@ -403,6 +448,7 @@ export interface Task {
   attempt?: number;
   max_retries?: number;
   progress?: { done?: number; total?: number | null; note?: string } | null;
+  run_at?: string | null;
   created_at?: string;
   started_at?: string | null;
   finished_at?: string | null;

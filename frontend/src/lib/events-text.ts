@@ -18,6 +18,25 @@ const SAY: Record<string, (payload: Payload) => string> = {
   StreamsSelected: (p) =>
     `${many((p.streams as unknown[] | undefined)?.length ?? 0, "stream")} chosen`,
   ConnectionDeleted: () => "Connection deleted",
+  LimitsSet: () => "Limits of the connection changed",
+  AttemptFailed: (p) => `Try ${String(p.attempt ?? "")} failed: ${text(record(p.failure).message)}`,
+  SyncWentWell: () => "The connection's sync went well",
+  SyncWentWrong: (p) =>
+    `The connection's sync failed, ${many(Number(p.consecutive_failures ?? 1), "time")} in a row`,
+  ConnectionWarned: (p) =>
+    `Warning: ${many(Number(p.consecutive_failures ?? 1), "sync", "syncs")} failed in a row`,
+  ConnectionPaused: () => "Connection paused",
+  ConnectionResumed: () => "Connection resumed",
+  RequestsCounted: (p) => `${count(Number(record(p.count).requests ?? 0))} requests today`,
+  ScheduleAttached: () => "Schedule added",
+  ScheduleDetached: () => "Schedule removed",
+  ScheduleCreated: (p) => `Schedule “${text(p.name)}” made`,
+  ScheduleChanged: (p) => `Schedule “${text(p.name)}” changed`,
+  ScheduleRan: (p) =>
+    record(p.outcome).result === "started"
+      ? "Schedule: a sync began"
+      : `Schedule: let pass (${humanize(text(record(p.outcome).reason)).toLowerCase()})`,
+  ScheduleDeleted: () => "Schedule ended",
   RecordsIngested: (p) => {
     const rows = record(p.batch).rows;
     return `${typeof rows === "number" ? count(rows) : "New"} rows of ${text(record(p.state).stream) || "a stream"} are in the log`;

@@ -35,7 +35,7 @@ export function Dashboard() {
   if (connections.data?.length === 0) return <Welcome />;
   const rows = views.data?.reduce((sum, view) => sum + view.rows, 0);
   const unhealthy = connections.data?.filter(
-    (connection) => connection.status === "failing",
+    (connection) => connection.status === "failing" || connection.status === "paused",
   ).length;
   return (
     <>

@@ -1,6 +1,7 @@
 // The rules of the pages, apart from their drawing.
 import { expect, test } from "vitest";
 import type { Graph, LogEvent, SchemaVersion, ViewRow } from "@/api/types";
+import { cadence, outcomeText, PRESETS } from "./connection/cadence";
 import { differenceOf } from "./connection/schema-difference";
 import { edgesOfEvent, layoutOf, searchGraph } from "./flow/layout";
 import { progressOf } from "./sync-progress";
@@ -140,4 +141,13 @@ test("versions of a schema differ by what came, went and changed", () => {
     changed: ["b"],
   });
   expect(differenceOf(undefined, before)).toBeNull();
+});
+
+test("a schedule says how often it comes and what became of its last time", () => {
+  expect(cadence({ cron: "0 * * * *" })).toBe("Every hour");
+  expect(cadence({ cron: "7 3 1 * *" })).toBe("7 3 1 * *");
+  expect(PRESETS.every((preset) => preset.cron.split(" ").length === 5)).toBe(true);
+  expect(outcomeText(null)).toBe("not yet");
+  expect(outcomeText({ result: "started", task_id: "t", sync_id: "s" })).toBe("began a sync");
+  expect(outcomeText({ result: "skipped", reason: "busy" })).toBe("let pass: a sync was under way");
 });

@@ -5,7 +5,7 @@ import { toast } from "sonner";
 import * as calls from "@/api/calls";
 import { q } from "@/api/queries";
 import type { ErrorDetail, Task, TaskLogLine } from "@/api/types";
-import { count, duration, humanize, shortId } from "@/lib/format";
+import { count, dateTime, duration, humanize, shortId } from "@/lib/format";
 import { Button } from "@/ui/button";
 import { Card, CopyButton, Empty, Facts, Progress, SkeletonRows, Status, Time } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
@@ -78,7 +78,18 @@ export function Tasks() {
                   <Status of={task.status} />
                   <span className="font-bold">{humanize(task.action)}</span>
                   <span className="data text-muted">{shortId(task.id)}</span>
+                  {task.payload?.schedule_id && task.action === "sync" ? (
+                    <span className="text-sm text-muted">by a schedule</span>
+                  ) : null}
+                  {typeof task.payload?.backfill === "string" ? (
+                    <span className="text-sm text-muted">
+                      “{task.payload.backfill}” from its beginning
+                    </span>
+                  ) : null}
                   <span className="ml-auto flex items-center gap-4 text-sm text-muted">
+                    {task.run_at && task.status === "queued" ? (
+                      <span>not before {dateTime(new Date(task.run_at))}</span>
+                    ) : null}
                     {task.attempt && task.attempt > 1 ? <span>try {task.attempt}</span> : null}
                     <Time at={task.finished_at ?? task.started_at ?? task.created_at} />
                   </span>

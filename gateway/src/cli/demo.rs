@@ -11,7 +11,7 @@ use crate::{
 use autonomos_commands::{
     auth::SignedIn,
     execute::CommandContext,
-    sync::{SyncRequest, sync_request},
+    sync::{SyncCause, SyncRequest, sync_request},
 };
 use autonomos_domain::{
     aggregates::sync::{Sync, SyncEvent, SyncStatus},
@@ -145,7 +145,8 @@ fn context(signed: &SignedIn) -> CommandContext {
 
 async fn sync(app: &App, signed: &SignedIn, connection: ConnectionId) -> Result<(), GatewayError> {
     let platform = &app.platform;
-    let requested = sync_request(&platform.commands, &platform.tasks, &context(signed), connection).await?;
+    let requested =
+        sync_request(&platform.commands, &context(signed), connection, SyncCause::default()).await?;
     let SyncRequest::Granted(requested) = requested else {
         return Err(GatewayError::Input("the demo's connection is busy".to_owned()));
     };

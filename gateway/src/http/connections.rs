@@ -7,13 +7,14 @@ use super::{
     respond::{ListQuery, READ_MODELS, ReadQuery, limit, list, no_content, read, written},
     state::App,
 };
-use autonomos_commands::sync::{SyncRequest, sync_request};
+use autonomos_commands::sync::{SyncCause, SyncRequest, sync_request};
 use autonomos_domain::{
     aggregates::{
         connection::{Connection, ConnectionStatus},
         ontology::TenantOntology,
         task::TaskStatus,
     },
+    health::{ConnectionLimits, Health},
     ids::{ConnectionId, TenantId},
     schema::{DiscoveredStream, StreamSelection},
 };
@@ -34,9 +35,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(connection_list, connection_create))
         .routes(routes!(connection_get, connection_update, connection_delete))
         .routes(routes!(connection_test))
+        .routes(routes!(connection_pause))
+        .routes(routes!(connection_resume))
         .routes(routes!(connection_discover))
         .routes(routes!(stream_list, stream_select))
         .routes(routes!(sync_create))
+        .routes(routes!(stream_backfill))
         .routes(routes!(schema_list))
 }
 
@@ -54,6 +58,9 @@ pub(super) struct ConnectionView {
     message: Option<String>,
     /// The streams chosen; none: all.
     streams: Vec<StreamSelection>,
+    /// By what really happened: its syncs and tests.
+    health: Health,
+    limits: ConnectionLimits,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     times: Option<Times>,
 }
@@ -85,6 +92,8 @@ impl App {
             status: row.status,
             message: row.message,
             streams,
+            health: row.health,
+            limits: row.limits,
             times: Some(Times {
                 created_at: row.created_at,
                 updated_at: row.updated_at,
@@ -109,6 +118,8 @@ impl App {
             status: state.status,
             message: None,
             streams: state.selected.clone(),
+            health: state.health.clone(),
+            limits: state.limits,
             times: None,
         })
     }
@@ -219,9 +230,14 @@ struct ConnectionChange {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     config: Option<Value>,
+    /// All of them; what is left out has its default.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    limits: Option<ConnectionLimits>,
 }
 
-/// Changes a connection's name, its configuration, or both.
+/// Changes a connection's name, its configuration, its limits, or any of them. What is under way goes on as
+/// it was; its next attempt takes the new ones.
 #[utoipa::path(patch, path = "/aam/connections/{id}", tag = "connections", params(("id" = Uuid, Path,)),
     request_body = ConnectionChange, responses((status = 200, body = ref("#/components/schemas/ConnectionView")), (status = 404), (status = 409)))]
 async fn connection_update(
@@ -235,10 +251,15 @@ async fn connection_update(
     }
     let id = ConnectionId(id);
     let connections = &app.platform.connections;
-    let outcome = connections
+    let limited = match body.limits {
+        Some(limits) => Some(connections.connection_limit(&edit.context.step("limits"), id, limits).await?),
+        None => None,
+    };
+    let updated = connections
         .connection_update(&edit.context, id, body.name.as_deref(), body.config)
         .await
         .map_err(under_config)?;
+    let outcome = limited.filter(|_| updated.position.is_none()).unwrap_or(updated);
     let view = app.connection_now(&edit.caller, id).await?;
     Ok(written(&app, StatusCode::OK, &view, &outcome))
 }
@@ -276,6 +297,34 @@ async fn connection_test(
 ) -> Result<Response, ApiError> {
     let (report, outcome) = app.platform.connections.connection_test(&edit.context, ConnectionId(id)).await?;
     Ok(written(&app, StatusCode::OK, &report, &outcome))
+}
+
+/// Pauses a connection: its schedules let their times pass, and syncs by hand go on.
+#[utoipa::path(post, path = "/aam/connections/{id}/pause", tag = "connections", params(("id" = Uuid, Path,)),
+    responses((status = 200, body = ref("#/components/schemas/ConnectionView")), (status = 404)))]
+async fn connection_pause(
+    State(app): State<App>,
+    edit: Edit,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    paused(&app, &edit, ConnectionId(id), true).await
+}
+
+/// Ends a pause, whoever or whatever began it; failures are counted anew.
+#[utoipa::path(post, path = "/aam/connections/{id}/resume", tag = "connections", params(("id" = Uuid, Path,)),
+    responses((status = 200, body = ref("#/components/schemas/ConnectionView")), (status = 404)))]
+async fn connection_resume(
+    State(app): State<App>,
+    edit: Edit,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    paused(&app, &edit, ConnectionId(id), false).await
+}
+
+async fn paused(app: &App, edit: &Edit, id: ConnectionId, paused: bool) -> Result<Response, ApiError> {
+    let outcome = app.platform.connections.connection_pause(&edit.context, id, paused).await?;
+    let view = app.connection_now(&edit.caller, id).await?;
+    Ok(written(app, StatusCode::OK, &view, &outcome))
 }
 
 /// What a source offers.
@@ -372,12 +421,33 @@ pub(super) struct SyncQueued {
     responses((status = 202, body = ref("#/components/schemas/SyncQueued")), (status = 404),
               (status = 409, description = "one is under way: `task_id`")))]
 async fn sync_create(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) -> Result<Response, ApiError> {
-    sync_start(&app, &edit, ConnectionId(id)).await
+    sync_start(&app, &edit, ConnectionId(id), SyncCause::default()).await
 }
 
-pub(super) async fn sync_start(app: &App, edit: &Edit, id: ConnectionId) -> Result<Response, ApiError> {
+/// Reads one stream anew, from its beginning: records that are gone from it close once it is read. The
+/// other streams, and where they stand, are left alone.
+#[utoipa::path(post, path = "/aam/connections/{id}/streams/{stream}/backfill", tag = "syncs",
+    params(("id" = Uuid, Path,), ("stream" = String, Path, description = "the stream's name")),
+    responses((status = 202, body = ref("#/components/schemas/SyncQueued")),
+              (status = 404, description = "no such connection, or it does not read the stream"),
+              (status = 409, description = "a sync is under way: `task_id`")))]
+async fn stream_backfill(
+    State(app): State<App>,
+    edit: Edit,
+    Path((id, stream)): Path<(Uuid, String)>,
+) -> Result<Response, ApiError> {
+    let cause = SyncCause { backfill: Some(stream), ..SyncCause::default() };
+    sync_start(&app, &edit, ConnectionId(id), cause).await
+}
+
+pub(super) async fn sync_start(
+    app: &App,
+    edit: &Edit,
+    id: ConnectionId,
+    cause: SyncCause,
+) -> Result<Response, ApiError> {
     let platform = &app.platform;
-    match sync_request(&platform.commands, &platform.tasks, &edit.context, id).await? {
+    match sync_request(&platform.commands, &edit.context, id, cause).await? {
         SyncRequest::Granted(granted) => {
             let (task_id, sync_id) = (granted.task_id.0, granted.sync_id.0);
             let body = SyncQueued { id: task_id, task_id, sync_id, status: TaskStatus::Queued };

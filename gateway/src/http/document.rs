@@ -10,6 +10,7 @@ use autonomos_commands::connections::TestReport;
 use autonomos_connectors::port::ConnectorInfo;
 use autonomos_domain::{
     aggregates::tenant::RepairPolicy,
+    health::ConnectionLimits,
     mapping::{MappingContent, Transform},
     ontology::Ontology,
     policy::PolicyInForce,
@@ -57,6 +58,8 @@ fn components() -> Map<String, Value> {
     add::<super::backtests::BacktestRequest>(&mut generator);
     add::<super::backtests::BacktestView>(&mut generator);
     add::<rows::TaskRow>(&mut generator);
+    add::<rows::ScheduleRow>(&mut generator);
+    add::<ConnectionLimits>(&mut generator);
     add::<rows::TaskLogRow>(&mut generator);
     add::<rows::UploadRow>(&mut generator);
     add::<super::quarantine::QuarantineView>(&mut generator);

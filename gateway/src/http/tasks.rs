@@ -8,7 +8,7 @@ use super::{
     respond::{ListQuery, READ_MODELS, ReadQuery, list, page, read},
     state::App,
 };
-use autonomos_commands::sync::SYNC_ACTION;
+use autonomos_commands::sync::{SYNC_ACTION, SyncCause};
 use autonomos_domain::{
     aggregates::task::TaskStatus,
     ids::{ConnectionId, TaskId},
@@ -58,7 +58,7 @@ async fn task_create(
             format!("there is no action `{shown}`: use `{SYNC_ACTION}`"),
         ));
     }
-    sync_start(&app, &edit, ConnectionId(body.payload.connection_id)).await
+    sync_start(&app, &edit, ConnectionId(body.payload.connection_id), SyncCause::default()).await
 }
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -139,7 +139,9 @@ async fn task_retry(State(app): State<App>, edit: Edit, Path(id): Path<Uuid>) ->
         let connection = task.payload["connection_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
         let ended = matches!(task.status, TaskStatus::Failed | TaskStatus::Dead | TaskStatus::Cancelled);
         if let Some(connection) = connection.filter(|_| ended) {
-            return sync_start(&app, &edit, ConnectionId(connection)).await;
+            let backfill = task.payload["backfill"].as_str().map(str::to_owned);
+            let cause = SyncCause { backfill, ..SyncCause::default() };
+            return sync_start(&app, &edit, ConnectionId(connection), cause).await;
         }
     }
     let outcome = app.platform.tasks.task_retry(&edit.context, TaskId(id)).await?;

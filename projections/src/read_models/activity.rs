@@ -147,6 +147,7 @@ fn content(event: &Event) -> Result<Json, ProjectionError> {
         Event::UnifiedView(event) => inner(event)?,
         Event::Identity(event) => inner(event)?,
         Event::Task(event) => inner(event)?,
+        Event::Schedule(event) => inner(event)?,
         Event::Erased => json!({ "erased": true }),
         Event::Unknown => json!({}),
     };

@@ -17,7 +17,7 @@ use autonomos_domain::envelope::AggregateType;
 use project::Work;
 
 /// Raised when the same log would give other rows: the next start builds them again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The projector of all read models.
 pub struct ReadModelTables;

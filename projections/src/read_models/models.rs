@@ -4,7 +4,7 @@ use super::{
     documents::{Model, table},
     rows::{
         ApiKeyRow, ConnectionRow, DriftRow, MappingRow, MappingVersionRow, OntologyRow, RepairRow,
-        SchemaVersionRow, SyncRow, TaskRow, TenantRow, UploadRow, UserRow,
+        ScheduleRow, SchemaVersionRow, SyncRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::runtime::sql::{Kind, Table};
@@ -51,6 +51,7 @@ model!(
     Word status = |row| Some(word(&row.status)),
     Text action = |row| Some(row.action.clone())
 );
+model!(ScheduleRow, "schedules", Word connection_id = |row| Some(row.connection_id.to_string()));
 model!(
     DriftRow,
     "drifts";newest_first = true,
@@ -149,5 +150,6 @@ pub(crate) fn tables() -> Vec<Table> {
         table::<MappingVersionRow>(),
         table::<RepairRow>(),
         table::<TaskRow>(),
+        table::<ScheduleRow>(),
     ]
 }

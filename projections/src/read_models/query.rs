@@ -6,8 +6,8 @@ use super::{
     models::{ConnectionModel, MappingModel, StreamModel, SyncModel, word},
     rows::{
         ActivityRow, ApiKeyRow, ConnectionRow, DriftRow, MappingRow, MappingVersionRow, OntologyRow,
-        Overview, Page, PageRequest, RepairRow, SchemaVersionRow, SealedConfig, StreamRow, SyncRow,
-        SyncStatus, TaskLogRow, TaskRow, TenantRow, UploadRow, UserRow,
+        Overview, Page, PageRequest, RepairRow, ScheduleRow, SchemaVersionRow, SealedConfig, StreamRow,
+        SyncRow, SyncStatus, TaskLogRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::{
@@ -38,6 +38,8 @@ pub struct ReadModels {
     live: Live,
 }
 
+/// Tasks that wait for a time to come are no work that is under way.
+const WAIT_FOR_A_TIME: &str = "'run_schedule', 'expire_repair'";
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MOST: usize = 1000;
 
@@ -188,10 +190,11 @@ impl ReadModels {
     pub async fn overview(&self, tenant: TenantId) -> Result<Overview> {
         let connections = self.all::<ConnectionModel>(tenant, vec![]).await?;
         let streams = self.all::<StreamModel>(tenant, vec![]).await?;
-        let repairs = self.counts(tenant, "repairs").await?;
-        let tasks = self.counts(tenant, "tasks").await?;
-        let syncs = self.counts(tenant, "syncs").await?;
-        let drifts = self.counts(tenant, "drifts").await?;
+        let repairs = self.counts(tenant, "repairs WHERE").await?;
+        let tasks =
+            self.counts(tenant, &format!("tasks WHERE action NOT IN ({WAIT_FOR_A_TIME}) AND")).await?;
+        let syncs = self.counts(tenant, "syncs WHERE").await?;
+        let drifts = self.counts(tenant, "drifts WHERE").await?;
         let count = |of: &BTreeMap<String, u64>, names: &[&str]| {
             names.iter().filter_map(|name| of.get(*name)).sum::<u64>()
         };
@@ -200,7 +203,7 @@ impl ReadModels {
             connections: connections.len() as u64,
             connections_failing: connections
                 .iter()
-                .filter(|model| word(&model.row.status) == "failing")
+                .filter(|model| ["failing", "paused"].contains(&word(&model.row.status).as_str()))
                 .count() as u64,
             streams: open.len() as u64,
             rows: open.iter().map(|stream| stream.rows).sum(),
@@ -217,8 +220,8 @@ impl ReadModels {
     }
 
     /// Rows of a table by status.
-    async fn counts(&self, tenant: TenantId, table: &'static str) -> Result<BTreeMap<String, u64>> {
-        let sql = format!("SELECT status, COUNT(*) FROM {table} WHERE tenant = $1 GROUP BY status");
+    async fn counts(&self, tenant: TenantId, from: &str) -> Result<BTreeMap<String, u64>> {
+        let sql = format!("SELECT status, COUNT(*) FROM {from} tenant = $1 GROUP BY status");
         let query = Statement::new(sql).bind(tenant.to_string());
         let rows = self.live.fetch(tenant, query).await?;
         let mut counts = BTreeMap::new();
@@ -422,6 +425,20 @@ impl ReadModels {
     }
 
     pub async fn task_get(&self, tenant: TenantId, id: Uuid) -> Result<Option<TaskRow>> {
+        self.one(tenant, id).await
+    }
+
+    /// Schedules, of one connection or of all.
+    pub async fn schedule_list(
+        &self,
+        tenant: TenantId,
+        connection: Option<Uuid>,
+        page: &PageRequest,
+    ) -> Result<Page<ScheduleRow>> {
+        self.page(tenant, vec![("connection_id", connection.map(|id| id.to_string()))], page).await
+    }
+
+    pub async fn schedule_get(&self, tenant: TenantId, id: Uuid) -> Result<Option<ScheduleRow>> {
         self.one(tenant, id).await
     }
 

@@ -4,6 +4,7 @@ use autonomos_domain::{
     aggregates::{
         connection::ConnectionStatus,
         mapping::{Binding, RepairStatus},
+        schedule::{RunOutcome, ScheduleAction},
         stream_schema::DriftStatus,
         task::TaskStatus,
         tenant::{AutonomyMode, RepairPolicy},
@@ -11,6 +12,7 @@ use autonomos_domain::{
     },
     drift::{DriftKind, DriftSide, RepairChange, Severity},
     envelope::{Actor, Position},
+    health::{ConnectionLimits, Health},
     mapping::{Evidence, MappingContent, MappingField, MappingOrigin},
     ontology::Ontology,
     schema::{DiscoveredStream, Field, StreamSelection},
@@ -97,6 +99,33 @@ pub struct ConnectionRow {
     pub updated_at: DateTime<Utc>,
     pub last_tested_at: Option<DateTime<Utc>>,
     pub last_synced_at: Option<DateTime<Utc>>,
+    pub health: Health,
+    pub limits: ConnectionLimits,
+}
+
+/// When a connection is synced by itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleRow {
+    pub id: Uuid,
+    pub name: String,
+    /// Five fields: minute, hour, day of month, month, day of week.
+    pub cron: String,
+    /// IANA.
+    pub time_zone: String,
+    pub action: ScheduleAction,
+    pub connection_id: Uuid,
+    pub enabled: bool,
+    /// None while it is not enabled.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// When it last began something.
+    pub last_run_at: Option<DateTime<Utc>>,
+    /// The task of that.
+    pub last_task_id: Option<Uuid>,
+    /// The time that came last, and what became of it.
+    pub last_slot: Option<DateTime<Utc>>,
+    pub last_outcome: Option<RunOutcome>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
 
 /// A stream of a connection: what discovery found, what was selected, what was read.

@@ -4,8 +4,9 @@ use super::projector::{ApplyError, Turn};
 use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
-        mapping::MappingEvent, ontology::OntologyEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent,
-        task::TaskEvent, tenant::TenantEvent, unified_view::UnifiedViewEvent, user::UserEvent,
+        mapping::MappingEvent, ontology::OntologyEvent, schedule::ScheduleEvent,
+        stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent, tenant::TenantEvent,
+        unified_view::UnifiedViewEvent, user::UserEvent,
     },
     envelope::AggregateType,
     ids::TenantId,
@@ -32,6 +33,7 @@ pub enum Event {
     UnifiedView(UnifiedViewEvent),
     Identity(IdentityEvent),
     Task(TaskEvent),
+    Schedule(ScheduleEvent),
     /// Its key was destroyed: what it said is erased.
     Erased,
     /// Of an aggregate without events yet.
@@ -76,7 +78,8 @@ fn open_typed(ring: &dyn KeyRing, commit: &StoredCommit, index: usize) -> Result
         AggregateType::UnifiedView => Event::UnifiedView(open_event(ring, commit, index)?),
         AggregateType::Identity => Event::Identity(open_event(ring, commit, index)?),
         AggregateType::Task => Event::Task(open_event(ring, commit, index)?),
-        AggregateType::Reservation | AggregateType::Schedule | AggregateType::Agent => Event::Unknown,
+        AggregateType::Schedule => Event::Schedule(open_event(ring, commit, index)?),
+        AggregateType::Reservation | AggregateType::Agent => Event::Unknown,
     })
 }
 

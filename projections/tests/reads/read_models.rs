@@ -8,6 +8,7 @@ use autonomos_domain::{
         feed::{BatchHeader, FeedEvent, FeedState},
         mapping::{Binding, MappingEvent, RepairStatus},
         ontology::OntologyEvent,
+        schedule::{RunOutcome, ScheduleAction, ScheduleEvent, Timing},
         stream_schema::{DriftStatus, StreamSchemaEvent},
         sync::{StreamProgress, SyncEvent},
         task::{TaskEvent, TaskStatus},
@@ -16,7 +17,11 @@ use autonomos_domain::{
     },
     drift::{DriftFinding, DriftKind, OverlapCheck, RepairChange, Severity},
     envelope::{AggregateType, Position},
-    ids::{ConnectionId, DriftId, FeedId, RepairId, SessionId, SyncId, TaskId, TenantId, UploadId, UserId},
+    health::{ConnectionLimits, Failure, FailureKind},
+    ids::{
+        ConnectionId, DriftId, FeedId, RepairId, ScheduleId, SessionId, SyncId, TaskId, TenantId, UploadId,
+        UserId,
+    },
     mapping::{MappingContent, MappingField, MappingOrigin, Transform},
     ontology::default_ontology,
     schema::{DiscoveredStream, Field, LogicalType, StreamSelection, StreamShape, SyncMode},
@@ -56,6 +61,7 @@ pub(crate) struct Ids {
     pub(crate) upload: UploadId,
     pub(crate) drift: DriftId,
     pub(crate) repair: RepairId,
+    pub(crate) schedule: ScheduleId,
 }
 
 pub(crate) fn ids(number: u128) -> Ids {
@@ -72,6 +78,7 @@ pub(crate) fn ids(number: u128) -> Ids {
         upload: UploadId(id(7)),
         drift: DriftId(id(8)),
         repair: RepairId(id(9)),
+        schedule: ScheduleId(id(10)),
     }
 }
 
@@ -406,6 +413,47 @@ pub(crate) async fn fill(world: &World, number: u128) -> Position {
     world
         .append(
             of,
+            AggregateType::Schedule,
+            ids.schedule.0,
+            &[
+                ScheduleEvent::ScheduleCreated {
+                    name: mark.clone(),
+                    timing: Timing { cron: "0 6 * * *".to_owned(), time_zone: "UTC".to_owned() },
+                    action: ScheduleAction::Sync,
+                    connection_id: ids.connection,
+                    enabled: true,
+                    next_run_at: Some(at),
+                },
+                ScheduleEvent::ScheduleRan {
+                    slot: at,
+                    outcome: RunOutcome::Started { task_id: ids.task, sync_id: ids.sync },
+                    next_run_at: Some(at + chrono::TimeDelta::days(1)),
+                },
+            ],
+        )
+        .await;
+    let failure = Failure {
+        kind: FailureKind::Transient,
+        code: "AOS-0262".to_owned(),
+        message: format!("{mark} is down"),
+    };
+    let limits = ConnectionLimits { warn_after: Some(1), ..ConnectionLimits::default() };
+    world
+        .append(
+            of,
+            AggregateType::Connection,
+            ids.connection.0,
+            &[
+                ConnectionEvent::LimitsSet { limits },
+                ConnectionEvent::SyncWentWrong { sync_id: ids.sync, at, failure, consecutive_failures: 1 },
+                ConnectionEvent::ConnectionWarned { consecutive_failures: 1 },
+                ConnectionEvent::SyncWentWell { sync_id: ids.sync, at },
+            ],
+        )
+        .await;
+    world
+        .append(
+            of,
             AggregateType::Ontology,
             of.0,
             &[OntologyEvent::OntologyRevised { ontology: default_ontology() }],
@@ -457,6 +505,9 @@ pub(crate) async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String 
         reads.task_list(of, &TaskFilter::default(), &page),
         reads.task_get(of, ids.task.0),
         reads.task_log(of, ids.task.0),
+        reads.schedule_list(of, None, &page),
+        reads.schedule_list(of, Some(ids.connection.0), &page),
+        reads.schedule_get(of, ids.schedule.0),
         reads.upload_list(of, &page),
         reads.upload_get(of, ids.upload.0),
         reads.activity_list(of, &ActivityFilter::default(), &page),
@@ -485,6 +536,16 @@ async fn they_show_what_happened(world: World) {
     let config = connection.config.open(&*world.ring, of, ids.connection.0).unwrap();
     assert_eq!(config["password"], "config-secret");
     assert!(!serde_json::to_string(&connection).unwrap().contains("config"));
+    let health = &connection.health;
+    assert_eq!(
+        (health.consecutive_failures, health.warned, connection.limits.warn_after),
+        (0, false, Some(1))
+    );
+    assert_eq!(health.last_failure.as_ref().map(|failure| failure.message.as_str()), Some("t1 is down"));
+    assert!(health.last_success_at.is_some());
+    let schedule = reads.schedule_get(of, ids.schedule.0).await.unwrap().unwrap();
+    assert_eq!((schedule.last_task_id, schedule.connection_id), (Some(ids.task.0), ids.connection.0));
+    assert_eq!(schedule.next_run_at, schedule.last_slot.map(|slot| slot + chrono::TimeDelta::days(1)));
     let streams = reads.stream_list(of, Some(ids.connection.0)).await.unwrap();
     assert_eq!(streams.len(), 1);
     assert_eq!((streams[0].rows, streams[0].batches, streams[0].schema_version), (20, 2, Some(2)));

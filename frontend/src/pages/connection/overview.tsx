@@ -14,7 +14,10 @@ import { ErrorState } from "@/ui/error";
 import { Field, Input } from "@/ui/form";
 import { Dialog } from "@/ui/overlay";
 import { FileDrop } from "./file-drop";
+import { HealthBanner, healthFacts } from "./health";
+import { Limits } from "./limits";
 import { TestReport } from "./parts";
+import { Schedules } from "./schedules";
 import { SchemaForm, type Values } from "./schema-form";
 
 export function Overview({ connection }: { connection: Connection }) {
@@ -43,6 +46,7 @@ export function Overview({ connection }: { connection: Connection }) {
           <TestReport result={test} />
         </div>
       ) : null}
+      <HealthBanner connection={connection} />
       <Card aria-labelledby="facts">
         <CardHead title="Source" id="facts">
           <Button small onClick={() => setEditing(true)}>
@@ -65,6 +69,7 @@ export function Overview({ connection }: { connection: Connection }) {
                 "Streams",
                 streams?.length ? `${count(streams.length)} chosen` : "All that the source offers",
               ],
+              ...healthFacts(connection),
               ["Added", <Time key="at" at={connection.created_at} />],
               [
                 "Id",
@@ -142,6 +147,7 @@ export function Overview({ connection }: { connection: Connection }) {
           )}
         </div>
       </Card>
+      <Schedules connection={connection} />
       {editing ? <EditDialog connection={connection} onClose={() => setEditing(false)} /> : null}
     </div>
   );
@@ -153,8 +159,10 @@ function EditDialog({ connection, onClose }: { connection: Connection; onClose: 
   const connector = connectors.data?.find((one) => one.id === connection.connector);
   const [name, setName] = useState(connection.name);
   const [config, setConfig] = useState<Values>(connection.config ?? {});
+  const [limits, setLimits] = useState(connection.limits);
   const save = useMutation({
-    mutationFn: () => calls.connections.update(connection.id, { name: name.trim(), config }),
+    mutationFn: () =>
+      calls.connections.update(connection.id, { name: name.trim(), config, limits }),
     onSuccess: () => {
       void client.invalidateQueries({ queryKey: ["connections"] });
       client.removeQueries({ queryKey: ["test", connection.id] });
@@ -208,6 +216,12 @@ function EditDialog({ connection, onClose }: { connection: Connection; onClose: 
         ) : (
           <Skeleton className="h-40" />
         )}
+        <Limits
+          limits={limits}
+          counted={connector?.capabilities?.counts_requests === true}
+          onChange={setLimits}
+          errorAt={(name) => problem?.field(`/limits/${name}`)}
+        />
         {problem && problem.fields.length === 0 ? (
           <div className="-m-4">
             <ErrorState error={problem} />

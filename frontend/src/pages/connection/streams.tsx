@@ -3,7 +3,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { ChevronDown, Radar } from "lucide-react";
+import { ChevronDown, Radar, RotateCcw } from "lucide-react";
 import { useRef, useState } from "react";
 import { toast } from "sonner";
 import * as calls from "@/api/calls";
@@ -17,6 +17,7 @@ import { cx } from "@/ui/cx";
 import { Badge, Card, Empty, SkeletonRows } from "@/ui/display";
 import { ErrorState, errorText } from "@/ui/error";
 import { Check, SearchBox, Select } from "@/ui/form";
+import { Confirm } from "@/ui/overlay";
 
 const route = getRouteApi("/app/connections/$connectionId");
 const MODES: Record<SyncMode, string> = {
@@ -96,6 +97,16 @@ export default function Streams({
     },
     onError: (error) =>
       toast.error("The streams could not be saved", { description: errorText(error) }),
+  });
+
+  const backfill = useMutation({
+    mutationFn: (name: string) => calls.connections.backfill(connection.id, name),
+    onSuccess: ({ sync_id }) => {
+      void client.invalidateQueries({ queryKey: ["syncs"] });
+      void navigate({ search: { tab: "syncs", sync: sync_id } });
+    },
+    onError: (error) =>
+      toast.error("The stream could not be read again", { description: errorText(error) }),
   });
 
   if (!discovery.data) {
@@ -205,6 +216,7 @@ export default function Streams({
           choice={choice}
           entities={ontology.data?.entities.map((entity) => entity.name) ?? []}
           onChange={setOne}
+          onBackfill={(name) => backfill.mutate(name)}
         />
       )}
       <div className="sticky bottom-[calc(4.25rem+env(safe-area-inset-bottom))] flex flex-wrap items-center justify-end gap-2 rounded-b-2xl border-t border-line bg-surface p-4 md:bottom-0 md:px-6">
@@ -236,6 +248,7 @@ interface ListProps {
   choice: Choice;
   entities: string[];
   onChange: (name: string, next: StreamSelection | null) => void;
+  onBackfill: (name: string) => void;
 }
 
 function StreamList(props: ListProps) {
@@ -304,8 +317,10 @@ function StreamRow({
   choice,
   entities,
   onChange,
+  onBackfill,
 }: ListProps & { stream: DiscoveredStream }) {
   const [open, setOpen] = useState(false);
+  const [asking, setAsking] = useState(false);
   const chosen = choice[stream.name];
   // What is chosen is among the options even before the ontology is here.
   const known = chosen?.entity;
@@ -388,6 +403,27 @@ function StreamRow({
           />
         </Button>
       </div>
+      {open ? (
+        <Button
+          small
+          disabled={!chosen}
+          className="mt-3"
+          onClick={() => setAsking(true)}
+          aria-label={`Read ${stream.name} again from its beginning`}
+        >
+          <RotateCcw aria-hidden className="size-4" /> Read again from the beginning
+        </Button>
+      ) : null}
+      <Confirm
+        open={asking}
+        onOpenChange={setAsking}
+        title={`Read “${stream.name}” from its beginning?`}
+        action="Read it again"
+        onConfirm={() => onBackfill(stream.name)}
+      >
+        Every row of this stream is read anew, which may take a while and load the source. Records
+        that are gone from it close once it is read. Other streams go on where they stand.
+      </Confirm>
       {open ? (
         <ul className="mt-3 flex flex-wrap gap-2 pb-1">
           {stream.fields.slice(0, 200).map((field) => (

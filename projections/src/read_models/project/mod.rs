@@ -2,6 +2,7 @@
 //! written after. An event about a row that is not there (its making was erased) changes nothing.
 
 mod runs;
+mod schedules;
 mod streams;
 
 use super::{
@@ -9,8 +10,8 @@ use super::{
     documents::Set,
     models::{ConnectionModel, MappingModel, StreamModel, SyncModel},
     rows::{
-        ApiKeyRow, ConnectionRow, DriftRow, MappingVersionRow, OntologyRow, RepairRow, SchemaVersionRow,
-        TaskRow, TenantRow, UploadRow, UserRow,
+        ApiKeyRow, ConnectionRow, DriftRow, MappingVersionRow, OntologyRow, RepairRow, ScheduleRow,
+        SchemaVersionRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent,
-        connection::{ConnectionEvent, ConnectionStatus},
+        connection::{ConnectionEvent, ConnectionStatus, stand_after},
         feed::FeedEvent,
         mapping::MappingEvent,
         ontology::OntologyEvent,
@@ -29,6 +30,7 @@ use autonomos_domain::{
         tenant::{AutonomyMode, RepairPolicy, TenantEvent},
         user::UserEvent,
     },
+    health::{ConnectionLimits, Health},
     ids::TenantId,
 };
 use autonomos_log::port::StoredCommit;
@@ -52,6 +54,7 @@ pub(crate) struct Work {
     mapping_versions: Set<MappingVersionRow>,
     repairs: Set<RepairRow>,
     tasks: Set<TaskRow>,
+    schedules: Set<ScheduleRow>,
     activity: Vec<ActivityInsert>,
 }
 
@@ -110,6 +113,7 @@ impl Work {
                 Event::ApiKey(_) if known => self.api_keys.want(tenant, id),
                 Event::Connection(_) if known => self.connections.want(tenant, id),
                 Event::Task(_) if known => self.tasks.want(tenant, id),
+                Event::Schedule(_) if known => self.schedules.want(tenant, id),
                 Event::Sync(event) => {
                     if known {
                         self.syncs.want(tenant, id);
@@ -175,6 +179,7 @@ impl Work {
         self.mapping_versions.load(session).await?;
         self.repairs.load(session).await?;
         self.tasks.load(session).await?;
+        self.schedules.load(session).await?;
         // A run's end changes its connection.
         let of_syncs: Vec<_> =
             self.syncs.present().map(|(tenant, model)| (tenant, model.row.connection_id)).collect();
@@ -199,6 +204,7 @@ impl Work {
         self.mapping_versions.flush(session).await?;
         self.repairs.flush(session).await?;
         self.tasks.flush(session).await?;
+        self.schedules.flush(session).await?;
         ActivityInsert::flush(self.activity, session).await
     }
 
@@ -217,6 +223,7 @@ impl Work {
                 self.ontologies.put(scene.tenant, scene.tenant, scene.order, row);
             }
             Event::Task(event) => self.task(scene, event),
+            Event::Schedule(event) => self.schedule(scene, event),
             Event::Identity(_) | Event::UnifiedView(_) | Event::Erased | Event::Unknown => {}
         }
     }
@@ -336,6 +343,8 @@ impl Work {
                 updated_at: scene.at,
                 last_tested_at: None,
                 last_synced_at: None,
+                health: Health::default(),
+                limits: ConnectionLimits::default(),
             };
             let model = ConnectionModel {
                 row,
@@ -353,6 +362,7 @@ impl Work {
             return;
         }
         let Some(model) = self.connections.change(scene.tenant, scene.id) else { return };
+        stand_after(&mut model.row.status, &mut model.row.health, event);
         match event {
             ConnectionEvent::ConnectionUpdated { name, .. } => {
                 model.row.name.clone_from(name);
@@ -361,8 +371,11 @@ impl Work {
                 model.version = scene.version;
                 model.payload = sealed();
             }
-            ConnectionEvent::ConnectionTested { ok, message, .. } => {
-                model.row.status = if *ok { ConnectionStatus::Healthy } else { ConnectionStatus::Failing };
+            ConnectionEvent::LimitsSet { limits } => {
+                model.row.limits = *limits;
+                model.row.updated_at = scene.at;
+            }
+            ConnectionEvent::ConnectionTested { message, .. } => {
                 model.row.message = Some(message.clone());
                 model.row.last_tested_at = Some(scene.at);
             }

@@ -95,7 +95,10 @@ impl Work {
         if let Some((status, message)) = outcome
             && let Some(model) = self.connections.change(scene.tenant, connection_id)
         {
-            model.row.status = status;
+            // A paused one stays so until its own events say otherwise.
+            if model.row.status != ConnectionStatus::Paused {
+                model.row.status = status;
+            }
             model.row.message = message;
             model.row.last_synced_at = Some(scene.at);
         }
