@@ -49,7 +49,7 @@ test-browser: setup frontend
 deny: setup ## licences, bans and sources of every dependency
 	@./scripts/deny.sh
 
-bench: setup frontend ## one JSON line a measurement; BENCH=commands|rebuild|ingest|match|scaled|flat for one
+bench: setup frontend ## one JSON line a measurement; BENCH=commands|rebuild|ingest|connectors|match|scaled|flat for one
 	@cargo build --release --locked --quiet --package autonomos-gateway --bin autonomos
 	@cargo build --release --locked --quiet --manifest-path tests/beside/Cargo.toml
 	@BENCH_POSTGRES_ES="$(CARGO_TARGET_DIR)/release/postgres-es" \

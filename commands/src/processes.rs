@@ -7,14 +7,22 @@ mod repair_expiry;
 mod schedule_slots;
 mod snapshot_release;
 
-use crate::{error::CommandError, execute::Commands};
+use crate::{
+    error::CommandError,
+    execute::{CommandContext, Commands},
+};
 use async_trait::async_trait;
-use autonomos_domain::envelope::AggregateType;
+use autonomos_domain::{
+    envelope::{Actor, AggregateType},
+    ids::CommandId,
+};
 use autonomos_log::{
     control::ControlStore,
+    events::open_event,
     lease::Leases,
     port::{Delivery, Filter, StoredCommit},
 };
+use cqrs_es::DomainEvent;
 use futures::{FutureExt, StreamExt};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
@@ -30,6 +38,33 @@ trait ProcessManager: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     fn follows(&self) -> Vec<AggregateType>;
     async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError>;
+}
+
+/// What a commit says, each event with its place in it; without what can no longer be read.
+fn events<E: DomainEvent>(
+    commands: &Commands,
+    commit: &StoredCommit,
+) -> Result<Vec<(usize, E)>, CommandError> {
+    let mut said = Vec::new();
+    for place in 0..commit.events.len() {
+        match open_event(&**commands.ring(), commit, place) {
+            Ok(event) => said.push((place, event)),
+            Err(error) if error.is_shredded() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(said)
+}
+
+/// The context of a command that a process manager issues because of a commit; `of` tells it from the
+/// manager's others.
+fn follow_up(commit: &StoredCommit, manager: &str, of: &[&str]) -> CommandContext {
+    let command = CommandId::derive(&[&[manager], of].concat());
+    CommandContext {
+        correlation_id: commit.header.correlation_id,
+        causation_id: Some(commit.header.command_id.0),
+        ..CommandContext::new(commit.header.key.tenant, Actor::System(manager.to_owned()), command)
+    }
 }
 
 /// Every process manager there is.

@@ -1,6 +1,7 @@
 //! What the benches share.
 
 pub mod commands;
+pub mod connectors;
 pub mod flat;
 pub mod ingest;
 pub mod matching;

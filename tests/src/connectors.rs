@@ -1,16 +1,103 @@
 //! What every connector must do, whatever its source: a reader that is cut off after any batch ends with
-//! the same rows, each once, and one that is cancelled ends at once.
+//! the same rows, each once; nothing is read ahead of who takes it; one that is cancelled ends; no secret
+//! is told; and a cursor of no use begins anew. A connector's test keeps a [`Fixture`], and
+//! [`connector_tests`](crate::connector_tests) makes a test of each check.
 
-use arrow::array::{Array, RecordBatch, StringArray};
-use autonomos_connectors::{Connector, ConnectorError, ReadEvent, port::OPERATION};
+mod checks;
+mod copy;
+
+pub use checks::{
+    cut_anywhere, ends_when_told, reads_no_further_than_taken, stale_cursor_begins_anew, tells_no_secret,
+};
+pub use copy::{Copy, Rows};
+
+use autonomos_connectors::{Connector, ConnectorError};
 use autonomos_domain::schema::{StreamSelection, SyncMode};
 use futures::StreamExt;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Rows by their key; of each the values that are there.
-pub type Rows = BTreeMap<String, BTreeMap<String, String>>;
+/// A record that a check writes to a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub number: u32,
+    pub name: String,
+    /// Bytes beside them.
+    pub pad: usize,
+}
+
+/// How much a connection has asked of its source so far, in any unit.
+pub type Meter = Box<dyn Fn() -> u64 + Send>;
+
+/// A source of its own, empty at first, and connections to it.
+pub trait Fixture {
+    /// A connection to it: the same one each time.
+    fn connector(&self) -> Arc<dyn Connector>;
+
+    /// Another one, and how much it alone has asked for.
+    fn metered(&self) -> impl Future<Output = (Arc<dyn Connector>, Meter)>;
+
+    /// Its stream, as a person would choose it.
+    fn selection(&self, mode: SyncMode) -> StreamSelection;
+
+    fn modes(&self) -> Vec<SyncMode>;
+
+    /// The columns of a record's number and of its name.
+    fn columns(&self) -> [&'static str; 2];
+
+    /// So many records of a kilobyte make several batches.
+    fn several(&self) -> u32 {
+        3_000
+    }
+
+    /// So many records of four kilobytes are far more than a few batches.
+    fn many(&self) -> u32 {
+        8_000
+    }
+
+    /// Whether a read in this mode tells what was deleted.
+    fn tells_deletes(&self, _mode: SyncMode) -> bool {
+        true
+    }
+
+    /// Whether whatever changes makes another edition, which is read from its beginning.
+    fn has_editions(&self) -> bool {
+        false
+    }
+
+    fn insert(&self, records: &[Record]) -> impl Future<Output = ()>;
+
+    /// Gives records another name.
+    fn rename(&self, numbers: &[u32], name: &str) -> impl Future<Output = ()>;
+
+    fn delete(&self, numbers: &[u32]) -> impl Future<Output = ()>;
+
+    /// Gives a record another number; false: the source does not let one.
+    fn renumber(&self, from: u32, to: u32) -> impl Future<Output = bool>;
+
+    /// Connections that the source refuses, or that do not reach it.
+    fn refused(&self) -> Vec<Arc<dyn Connector>>;
+
+    /// What none of the connections may tell.
+    fn secrets(&self) -> Vec<String>;
+}
+
+/// Makes a test of each check: `connector_tests!(future of a Fixture)`.
+#[macro_export]
+macro_rules! connector_tests {
+    ($fixture:expr) => {
+        $crate::connector_tests!($fixture;
+            cut_anywhere, reads_no_further_than_taken, ends_when_told, tells_no_secret,
+            stale_cursor_begins_anew
+        );
+    };
+    ($fixture:expr; $($check:ident),+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $check() {
+            $crate::connectors::$check(&$fixture.await).await;
+        }
+    )+};
+}
 
 /// A stream, read in a mode, as a person would choose it.
 pub fn selection(name: &str, mode: SyncMode) -> StreamSelection {
@@ -21,137 +108,6 @@ pub fn selection(name: &str, mode: SyncMode) -> StreamSelection {
         primary_key: None,
         entity: None,
         priority: 0,
-    }
-}
-
-/// What a reader has durably: rows by their key, and the cursor of the last batch.
-#[derive(Debug, Default)]
-pub struct Copy {
-    pub cursor: Option<Value>,
-    pub rows: Rows,
-    key: Vec<String>,
-    /// Keys that the open snapshot has; whether one is being read now.
-    seen: Option<BTreeSet<String>>,
-    in_snapshot: bool,
-    /// Rows taken in, in all, deletes included.
-    pub taken: usize,
-    pub batches: usize,
-    pub snapshots: usize,
-    /// The fields of each shape that was told, at the beginning of a read or in its middle.
-    pub shapes: Vec<Vec<String>>,
-    pub reshaped: usize,
-    pub rejected: usize,
-}
-
-impl Copy {
-    /// Reads on from where the copy is, and is cut off before the batch after so many; whether it came to
-    /// the end.
-    pub async fn read(
-        &mut self,
-        connector: &dyn Connector,
-        selection: &StreamSelection,
-        most: usize,
-    ) -> Result<bool, ConnectorError> {
-        let mode = selection.sync_mode.unwrap_or(SyncMode::Full);
-        let mut events = connector.read(selection, mode, self.cursor.clone(), CancellationToken::new());
-        let before = self.batches;
-        while let Some(event) = events.next().await {
-            let event = event?;
-            if matches!(event, ReadEvent::Batch { .. }) && self.batches - before == most {
-                return Ok(false);
-            }
-            self.apply(event);
-        }
-        Ok(true)
-    }
-
-    /// Reads to the end.
-    pub async fn read_all(
-        &mut self,
-        connector: &dyn Connector,
-        selection: &StreamSelection,
-    ) -> Result<(), ConnectorError> {
-        self.read(connector, selection, usize::MAX).await.map(|_| ())
-    }
-
-    /// Reads to the end, cut off after each batch in turn by dropping the stream; how often it was cut.
-    pub async fn read_in_pieces(
-        &mut self,
-        connector: &dyn Connector,
-        selection: &StreamSelection,
-    ) -> Result<usize, ConnectorError> {
-        let mut cuts = 0;
-        while !self.read(connector, selection, 1).await? {
-            cuts += 1;
-        }
-        Ok(cuts)
-    }
-
-    fn apply(&mut self, event: ReadEvent) {
-        match event {
-            ReadEvent::Began { shape, snapshot, resumed, .. } => {
-                self.shapes.push(shape.fields.iter().map(|field| field.name.clone()).collect());
-                self.key = shape.primary_key;
-                self.in_snapshot = snapshot;
-                if snapshot && !resumed {
-                    self.snapshots += 1;
-                    self.seen = Some(BTreeSet::new());
-                }
-            }
-            ReadEvent::Reshaped { shape, .. } => {
-                self.reshaped += 1;
-                self.shapes.push(shape.fields.iter().map(|field| field.name.clone()).collect());
-                self.key = shape.primary_key;
-            }
-            ReadEvent::Batch { records, rejected, cursor } => {
-                self.batches += 1;
-                self.rejected += rejected.len();
-                self.batch(&records);
-                self.cursor = Some(cursor);
-            }
-            ReadEvent::Cleared { cursor } => {
-                self.rows.clear();
-                self.cursor = Some(cursor);
-            }
-            ReadEvent::Completed { cursor } if self.in_snapshot => {
-                if let Some(seen) = self.seen.take() {
-                    self.rows.retain(|key, _| seen.contains(key));
-                    self.cursor = Some(cursor);
-                }
-            }
-            // After a read of what changed, the last batch has said where to go on.
-            ReadEvent::Completed { .. } | ReadEvent::Unchanged => {}
-        }
-    }
-
-    fn batch(&mut self, records: &RecordBatch) {
-        let schema = records.schema();
-        let columns: BTreeMap<&str, &StringArray> = schema
-            .fields()
-            .iter()
-            .zip(records.columns())
-            .map(|(field, column)| {
-                (field.name().as_str(), column.as_any().downcast_ref().expect("all columns are text"))
-            })
-            .collect();
-        for row in 0..records.num_rows() {
-            self.taken += 1;
-            let value = |name: &str| {
-                let column = columns.get(name).filter(|column| column.is_valid(row))?;
-                Some(column.value(row).to_owned())
-            };
-            let key: Vec<String> = self.key.iter().map(|name| value(name).expect("a key")).collect();
-            let key = key.join("/");
-            if value(OPERATION).is_some() {
-                self.rows.remove(&key);
-                continue;
-            }
-            if let Some(seen) = self.seen.as_mut().filter(|_| self.in_snapshot) {
-                assert!(seen.insert(key.clone()), "`{key}` is twice in one snapshot");
-            }
-            let values = columns.keys().filter_map(|name| Some(((*name).to_owned(), value(name)?)));
-            self.rows.insert(key, values.collect());
-        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod connectors;
 pub mod disk;
 pub mod drill;
+pub mod follow;
 pub mod journey;
 pub mod load;
 pub mod mongo;

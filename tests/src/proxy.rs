@@ -4,7 +4,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -40,6 +43,7 @@ pub struct Proxy {
     pub port: u16,
     target: Arc<Mutex<Option<SocketAddr>>>,
     link: watch::Sender<Link>,
+    answered: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -50,8 +54,10 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let target = Arc::new(Mutex::new(None));
         let link = watch::Sender::new(Link::Open);
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&target), link.subscribe()));
-        Self { port, target, link, accepting }
+        let answered = Arc::new(AtomicU64::new(0));
+        let accepting =
+            tokio::spawn(accept(listener, Arc::clone(&target), link.subscribe(), Arc::clone(&answered)));
+        Self { port, target, link, answered, accepting }
     }
 
     /// A proxy of a port of the loopback.
@@ -70,6 +76,11 @@ impl Proxy {
     pub fn set(&self, link: Link) {
         self.link.send_replace(link);
     }
+
+    /// Bytes that the callers were sent so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Proxy {
@@ -78,10 +89,15 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: Arc<Mutex<Option<SocketAddr>>>, link: watch::Receiver<Link>) {
+async fn accept(
+    listener: TcpListener,
+    target: Arc<Mutex<Option<SocketAddr>>>,
+    link: watch::Receiver<Link>,
+    answered: Arc<AtomicU64>,
+) {
     while let Ok((inward, _)) = listener.accept().await {
         let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
-        tokio::spawn(connection(inward, target, link.clone()));
+        tokio::spawn(connection(inward, target, link.clone(), Arc::clone(&answered)));
     }
 }
 
@@ -105,7 +121,12 @@ async fn was_cut(mut link: watch::Receiver<Link>) {
     while link.wait_for(|link| *link == Link::Cut).await.is_ok() && carries(&mut link).await {}
 }
 
-async fn connection(inward: TcpStream, target: Option<SocketAddr>, mut link: watch::Receiver<Link>) {
+async fn connection(
+    inward: TcpStream,
+    target: Option<SocketAddr>,
+    mut link: watch::Receiver<Link>,
+    answered: Arc<AtomicU64>,
+) {
     let Some(target) = target else { return };
     if !carries(&mut link).await {
         return;
@@ -117,7 +138,10 @@ async fn connection(inward: TcpStream, target: Option<SocketAddr>, mut link: wat
     }
     let ((from_caller, to_caller), (from_server, to_server)) = (inward.into_split(), outward.into_split());
     let both = async {
-        tokio::join!(carry(from_caller, to_server, link.clone()), carry(from_server, to_caller, link.clone()))
+        tokio::join!(
+            carry(from_caller, to_server, link.clone(), Arc::default()),
+            carry(from_server, to_caller, link.clone(), answered)
+        )
     };
     tokio::select! {
         _ = both => {}
@@ -125,8 +149,13 @@ async fn connection(inward: TcpStream, target: Option<SocketAddr>, mut link: wat
     }
 }
 
-/// One direction, until its sender ends it or either side is gone.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: watch::Receiver<Link>) {
+/// One direction, until its sender ends it or either side is gone; `carried` counts its bytes.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    link: watch::Receiver<Link>,
+    carried: Arc<AtomicU64>,
+) {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
     let reading_link = link.clone();
     let reading = async move {
@@ -150,6 +179,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: watch::Rec
             if !carries(&mut link).await || to.write_all(&piece).await.is_err() {
                 return;
             }
+            carried.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
         let _ = to.shutdown().await;
     };

@@ -1,21 +1,18 @@
 //! A drift's status follows from what became of its repair. Undo: a repair rolled back opens its
 //! drifts again.
 
-use super::ProcessManager;
-use crate::{
-    error::CommandError,
-    execute::{CommandContext, Commands},
-};
+use super::{ProcessManager, events, follow_up};
+use crate::{error::CommandError, execute::Commands};
 use async_trait::async_trait;
 use autonomos_domain::{
     aggregates::{
         mapping::{Mapping, MappingEvent, RepairStatus},
         stream_schema::{DriftStatus, StreamSchema, StreamSchemaCommand},
     },
-    envelope::{Actor, AggregateType},
-    ids::{CommandId, RepairId},
+    envelope::AggregateType,
+    ids::RepairId,
 };
-use autonomos_log::{events::open_event, port::StoredCommit};
+use autonomos_log::port::StoredCommit;
 
 pub(super) struct DriftStatusManager;
 
@@ -30,12 +27,7 @@ impl ProcessManager for DriftStatusManager {
     }
 
     async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError> {
-        for index in 0..commit.events.len() {
-            let event: MappingEvent = match open_event(&**commands.ring(), commit, index) {
-                Ok(event) => event,
-                Err(error) if error.is_shredded() => continue,
-                Err(error) => return Err(error.into()),
-            };
+        for (index, event) in events::<MappingEvent>(commands, commit)? {
             let decided = match event {
                 MappingEvent::RepairProposed { repair_id, status: RepairStatus::AutoApplied, .. }
                 | MappingEvent::RepairApproved { repair_id, .. } => Some((repair_id, DriftStatus::Repaired)),
@@ -67,20 +59,11 @@ async fn resolve(
     drifts.sort_unstable();
     drifts.dedup();
     for drift_id in drifts {
-        let context = CommandContext {
-            correlation_id: commit.header.correlation_id,
-            causation_id: Some(commit.header.command_id.0),
-            ..CommandContext::new(
-                key.tenant,
-                Actor::System("drift-status".to_owned()),
-                CommandId::derive(&[
-                    "drift-status",
-                    &key.aggregate_id.to_string(),
-                    &version.to_string(),
-                    &drift_id.to_string(),
-                ]),
-            )
-        };
+        let context = follow_up(
+            commit,
+            "drift-status",
+            &[&key.aggregate_id.to_string(), &version.to_string(), &drift_id.to_string()],
+        );
         // The schema's aggregate has the feed's id, as the mapping's has.
         let command = StreamSchemaCommand::ResolveDrift { drift_id, status };
         commands.execute::<StreamSchema>(&context, key.aggregate_id, command).await?;

@@ -2,23 +2,19 @@
 //! recorded with the correction that it leads to. Undo: the latest word on a proposal counts, so a
 //! roll-back takes the place of its approval.
 
-use super::ProcessManager;
-use crate::{
-    error::CommandError,
-    execute::{CommandContext, Commands},
-};
+use super::{ProcessManager, events, follow_up};
+use crate::{error::CommandError, execute::Commands};
 use async_trait::async_trait;
 use autonomos_domain::{
     aggregates::{
         mapping::{Mapping, MappingEvent},
         tenant::{Tenant, TenantCommand},
     },
-    envelope::{Actor, AggregateType},
-    ids::CommandId,
+    envelope::AggregateType,
     mapping::MappingContent,
     repair::{backtest::kept, calibration::JudgedRepair},
 };
-use autonomos_log::{events::open_event, port::StoredCommit};
+use autonomos_log::port::StoredCommit;
 
 pub(super) struct RepairCalibrationManager;
 
@@ -36,12 +32,7 @@ impl ProcessManager for RepairCalibrationManager {
         let mut decided = None;
         // What an approval made of the mapping, which an edit may have left the change out of.
         let mut made: Option<(u32, MappingContent)> = None;
-        for index in 0..commit.events.len() {
-            let event: MappingEvent = match open_event(&**commands.ring(), commit, index) {
-                Ok(event) => event,
-                Err(error) if error.is_shredded() => continue,
-                Err(error) => return Err(error.into()),
-            };
+        for (_, event) in events::<MappingEvent>(commands, commit)? {
             match event {
                 MappingEvent::RepairApproved { repair_id, .. } => decided = Some((repair_id, true)),
                 MappingEvent::RepairRejected { repair_id, .. }
@@ -57,19 +48,11 @@ impl ProcessManager for RepairCalibrationManager {
         let edit = made.as_ref().and_then(|(from, made)| Some((mapping.contents.get(from)?, made)));
         let right = |change: &_| approved && edit.is_none_or(|(before, made)| kept(before, made, change));
         let judged = JudgedRepair::of(repair_id, &repair.changes, right);
-        let context = CommandContext {
-            correlation_id: commit.header.correlation_id,
-            causation_id: Some(commit.header.command_id.0),
-            ..CommandContext::new(
-                key.tenant,
-                Actor::System("repair-calibration".to_owned()),
-                CommandId::derive(&[
-                    "repair-calibration",
-                    &key.aggregate_id.to_string(),
-                    &commit.header.first_version.to_string(),
-                ]),
-            )
-        };
+        let context = follow_up(
+            commit,
+            "repair-calibration",
+            &[&key.aggregate_id.to_string(), &commit.header.first_version.to_string()],
+        );
         commands.execute::<Tenant>(&context, key.tenant.0, TenantCommand::RecordJudgement { judged }).await?;
         Ok(())
     }

@@ -1,20 +1,20 @@
 //! A proposal that waits is given an end, where the organisation set one: a task that runs once its
 //! days are over. Undo: none is needed, for a task that finds the proposal decided does nothing.
 
-use super::ProcessManager;
+use super::{ProcessManager, events, follow_up};
 use crate::{
     error::CommandError,
-    execute::{CommandContext, Commands},
+    execute::Commands,
     repairs::{EXPIRE_REPAIR_ACTION, ExpiryPayload},
     tasks::{NewTask, task_queue},
 };
 use async_trait::async_trait;
 use autonomos_domain::{
     aggregates::{mapping::MappingEvent, tenant::Tenant},
-    envelope::{Actor, AggregateType},
-    ids::{CommandId, RepairId},
+    envelope::AggregateType,
+    ids::RepairId,
 };
-use autonomos_log::{events::open_event, port::StoredCommit};
+use autonomos_log::port::StoredCommit;
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -31,12 +31,7 @@ impl ProcessManager for RepairExpiryManager {
     }
 
     async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError> {
-        for index in 0..commit.events.len() {
-            let event: MappingEvent = match open_event(&**commands.ring(), commit, index) {
-                Ok(event) => event,
-                Err(error) if error.is_shredded() => continue,
-                Err(error) => return Err(error.into()),
-            };
+        for (_, event) in events::<MappingEvent>(commands, commit)? {
             if let MappingEvent::RepairProposed { repair_id, status, .. } = event
                 && status.is_waiting()
             {
@@ -51,15 +46,7 @@ async fn limit(commands: &Commands, commit: &StoredCommit, repair_id: RepairId) 
     let key = commit.header.key;
     let tenant = commands.load::<Tenant>(key.tenant, key.tenant.0).await?.state;
     let Some(days) = tenant.rules.expire_after_days else { return Ok(()) };
-    let context = CommandContext {
-        correlation_id: commit.header.correlation_id,
-        causation_id: Some(commit.header.command_id.0),
-        ..CommandContext::new(
-            key.tenant,
-            Actor::System("repair-expiry".to_owned()),
-            CommandId::derive(&["repair-expiry", &repair_id.to_string()]),
-        )
-    };
+    let context = follow_up(commit, "repair-expiry", &[&repair_id.to_string()]);
     let payload = ExpiryPayload { mapping_id: key.aggregate_id, repair_id };
     let task = NewTask {
         timeout_seconds: 60,

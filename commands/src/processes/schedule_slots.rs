@@ -1,7 +1,7 @@
 //! The time of a schedule that comes next is given a task, not before that time. Undo: none is needed, for
 //! a task that finds its time taken, or the schedule changed, does nothing.
 
-use super::ProcessManager;
+use super::{ProcessManager, events};
 use crate::{
     error::CommandError,
     execute::{CommandContext, Commands},
@@ -14,7 +14,7 @@ use autonomos_domain::{
     envelope::{Actor, AggregateType},
     ids::ScheduleId,
 };
-use autonomos_log::{events::open_event, port::StoredCommit};
+use autonomos_log::port::StoredCommit;
 use serde_json::json;
 
 /// A time that cannot be taken for so long is let pass.
@@ -34,12 +34,7 @@ impl ProcessManager for ScheduleSlotsManager {
     }
 
     async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError> {
-        for index in 0..commit.events.len() {
-            let event: ScheduleEvent = match open_event(&**commands.ring(), commit, index) {
-                Ok(event) => event,
-                Err(error) if error.is_shredded() => continue,
-                Err(error) => return Err(error.into()),
-            };
+        for (_, event) in events::<ScheduleEvent>(commands, commit)? {
             if !matches!(event, ScheduleEvent::ScheduleDeleted {}) {
                 // As it stands by now: times that were passed over meanwhile need no task.
                 let key = commit.header.key;

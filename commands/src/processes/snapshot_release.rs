@@ -1,21 +1,18 @@
 //! A snapshot held for its volume is completed once a person accepts the finding: what is absent from
 //! it closes then. Undo: none; the next full read brings back what is there.
 
-use super::ProcessManager;
-use crate::{
-    error::CommandError,
-    execute::{CommandContext, Commands},
-};
+use super::{ProcessManager, events, follow_up};
+use crate::{error::CommandError, execute::Commands};
 use async_trait::async_trait;
 use autonomos_domain::{
     aggregates::{
         feed::Feed,
         stream_schema::{DriftStatus, StreamSchemaEvent},
     },
-    envelope::{Actor, AggregateType},
-    ids::{CommandId, DriftId, FeedId},
+    envelope::AggregateType,
+    ids::{DriftId, FeedId},
 };
-use autonomos_log::{events::open_event, port::StoredCommit};
+use autonomos_log::port::StoredCommit;
 
 /// A running sync may append between the read and the append; each try reads anew.
 const TRIES: usize = 8;
@@ -33,12 +30,7 @@ impl ProcessManager for SnapshotReleaseManager {
     }
 
     async fn handle(&self, commands: &Commands, commit: &StoredCommit) -> Result<(), CommandError> {
-        for index in 0..commit.events.len() {
-            let event: StreamSchemaEvent = match open_event(&**commands.ring(), commit, index) {
-                Ok(event) => event,
-                Err(error) if error.is_shredded() => continue,
-                Err(error) => return Err(error.into()),
-            };
+        for (_, event) in events::<StreamSchemaEvent>(commands, commit)? {
             if let StreamSchemaEvent::DriftResolved { drift_id, status: DriftStatus::Accepted } = event {
                 release(commands, commit, drift_id).await?;
             }
@@ -51,15 +43,7 @@ async fn release(commands: &Commands, commit: &StoredCommit, drift_id: DriftId) 
     let key = commit.header.key;
     // The schema's aggregate has the feed's id.
     let feed_id = FeedId(key.aggregate_id);
-    let context = CommandContext {
-        correlation_id: commit.header.correlation_id,
-        causation_id: Some(commit.header.command_id.0),
-        ..CommandContext::new(
-            key.tenant,
-            Actor::System("snapshot-release".to_owned()),
-            CommandId::derive(&["snapshot-release", &feed_id.to_string(), &drift_id.to_string()]),
-        )
-    };
+    let context = follow_up(commit, "snapshot-release", &[&feed_id.to_string(), &drift_id.to_string()]);
     let mut tries = 0;
     loop {
         let handle = commands.feed_open(key.tenant, feed_id).await?;

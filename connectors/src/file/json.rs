@@ -10,7 +10,7 @@ use super::source::{self, Layout};
 use super::table::{BatchBuilder, Position, RawBatch, Row, Table, TableKind, TableReader};
 use super::text;
 use crate::error::ConnectorError;
-use crate::port::RejectedRow;
+use crate::port::{OPERATION, RejectedRow};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
@@ -47,6 +47,8 @@ impl<'de> Deserialize<'de> for Members {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
+                    // As in a header: no word on what became of the row.
+                    let name = if name == OPERATION { format!("{name}_2") } else { name };
                     let raw: &RawValue = map.next_value()?;
                     members.push((name, text_of(raw.get()).map_err(serde::de::Error::custom)?));
                 }

@@ -8,7 +8,7 @@ use super::scope::FileEntry;
 use super::source::{self, Layout, Packing};
 use super::{excel, json, parquet, text};
 use crate::error::ConnectorError;
-use crate::port::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, RejectedRow};
+use crate::port::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, OPERATION, RejectedRow};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Schema, SchemaRef};
@@ -248,9 +248,10 @@ pub(crate) fn rows_batch(columns: &[String], rows: &[Row]) -> Result<RecordBatch
     builder.finish()
 }
 
-/// Names for columns as they stand in a header: trimmed, never empty, never twice.
+/// Names for columns as they stand in a header: trimmed, never empty, never twice, and none that is
+/// [`OPERATION`]: a file's column of that name is no word on what became of its rows.
 pub(crate) fn column_names(header: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut taken = std::collections::HashSet::new();
+    let mut taken = std::collections::HashSet::from([OPERATION.to_owned()]);
     let header: Vec<String> =
         header.into_iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect();
     let given: std::collections::HashSet<String> = header.iter().cloned().collect();

@@ -101,6 +101,14 @@ pub(super) async fn object(session: &Session, name: &str) -> Result<Object, Conn
     Ok(Object { name: described.name, columns, formulas })
 }
 
+/// An object as a discovery described it a moment ago, which counts once; else as it is.
+pub(super) async fn object_found(session: &Session, name: &str) -> Result<Object, ConnectorError> {
+    match session.described().remove(name) {
+        Some(object) => Ok(object),
+        None => object(session, name).await,
+    }
+}
+
 /// All that are offered, each described.
 pub(super) async fn streams(
     session: &Session,
@@ -119,6 +127,9 @@ pub(super) async fn streams(
             }
         });
         let objects: Vec<Option<Object>> = described.buffered(AT_ONCE).try_collect().await?;
+        for object in objects.iter().flatten() {
+            session.described().insert(object.name.clone(), object.clone());
+        }
         Ok(objects.iter().flatten().filter(|object| object.has(KEY)).map(Object::stream).collect())
     };
     tokio::select! {

@@ -84,6 +84,11 @@ impl Job {
         describe::object(&self.session, &self.selection.name).await
     }
 
+    /// The object at the beginning of a read.
+    async fn object_found(&self) -> Result<Object, ConnectorError> {
+        describe::object_found(&self.session, &self.selection.name).await
+    }
+
     pub(super) fn ask<'a>(&'a self, columns: &'a [Column], all: bool) -> Ask<'a> {
         Ask { session: &self.session, object: &self.selection.name, columns, all }
     }
@@ -94,7 +99,7 @@ impl Job {
 
     /// Begins a snapshot.
     async fn begin(&self) -> Result<Step, ConnectorError> {
-        let object = self.object().await?;
+        let object = self.object_found().await?;
         match self.open(&object).await {
             Ok(cursor) => Ok(Step::Go(cursor, true)),
             Err(refused) => self.moved(&object.columns, refused, None).await,
@@ -249,7 +254,7 @@ impl Job {
         let Phase::Pages { after, then } = cursor.phase.clone() else { return Ok(Step::End) };
         let mut cursor = cursor;
         if !told {
-            let object = self.object().await?;
+            let object = self.object_found().await?;
             self.resume(&cursor, true).await?;
             if !alike(&object.columns, &cursor.columns) {
                 self.reshape(&object.columns).await?;
@@ -261,7 +266,7 @@ impl Job {
             let columns = cursor.columns.clone();
             let mut pages = Pages::new(self.ask(&columns, false), from.clone());
             let mut rows = Rows::new(&columns)?;
-            let read = self.drain(&mut pages, &mut rows, &mut cursor, &then).await;
+            let read = self.drain(&mut pages, &mut rows, &mut cursor).await;
             from = pages.place().clone();
             match read {
                 Ok(()) => break,
@@ -280,13 +285,7 @@ impl Job {
     }
 
     /// Reads pages to their end; what was read is sent even if there is no more.
-    async fn drain(
-        &self,
-        pages: &mut Pages<'_>,
-        rows: &mut Rows,
-        cursor: &mut Cursor,
-        then: &Then,
-    ) -> Asked<()> {
+    async fn drain(&self, pages: &mut Pages<'_>, rows: &mut Rows, cursor: &mut Cursor) -> Asked<()> {
         loop {
             let page = pages.next().await;
             let Ok(Some(page)) = page else {
@@ -297,7 +296,9 @@ impl Job {
                 if !rows.fits(&row) {
                     self.flush(rows, cursor).await?;
                 }
-                cursor.phase = Phase::Pages { after: Some(rows.key(&row)), then: then.clone() };
+                if let Phase::Pages { after, .. } = &mut cursor.phase {
+                    *after = Some(rows.key(&row));
+                }
                 rows.push(row);
             }
         }
@@ -328,7 +329,7 @@ impl Job {
     /// What changed since a place, deletes included.
     async fn since(&self, cursor: Cursor) -> Result<Step, ConnectorError> {
         let Phase::Since { place, begun } = cursor.phase.clone() else { return Ok(Step::End) };
-        let object = self.object().await?;
+        let object = self.object_found().await?;
         // A read that goes on after a kill is as old as its beginning: the overlap counts from there.
         let begun_at = begun.or_else(|| self.session.clock());
         if let Some(reason) = self.stale(&cursor, &object, &place) {

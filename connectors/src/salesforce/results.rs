@@ -2,18 +2,15 @@
 
 use super::{
     bulk::{self, Ended, Results},
-    cursor::{Cursor, Phase, Then},
+    cursor::{Cursor, Phase},
     describe::{Column, alike},
     error,
     read::{Job, Step},
     rows::Rows,
-    session::wait,
+    session::Tries,
     value::Kind,
 };
 use crate::error::ConnectorError;
-
-/// How often a page is fetched again that broke in its middle.
-const TRIES: u32 = 4;
 
 impl Job {
     pub(super) async fn job(&self, cursor: Cursor, told: bool) -> Result<Step, ConnectorError> {
@@ -64,16 +61,12 @@ impl Job {
 
     async fn results(&self, cursor: &mut Cursor, job: &str) -> Result<(), ConnectorError> {
         let mut rows = Rows::new(&cursor.columns)?;
-        let mut tried = 0;
+        let mut tries = Tries::default();
         loop {
             let Phase::Job { locator, skip, from, then, .. } = cursor.phase.clone() else { return Ok(()) };
             if locator.as_deref() == Some(bulk::END) {
                 return self.flush(&mut rows, cursor).await;
             }
-            let at = |locator: Option<String>, skip: u64| {
-                let (from, then): (_, Then) = (from.clone(), then.clone());
-                Phase::Job { job: job.to_owned(), locator, skip, from, then }
-            };
             let mut page = Results::open(&self.session, job, locator.as_deref()).await?;
             if !page.header.is_empty() && !named(&page.header, &cursor.columns) {
                 self.flush(&mut rows, cursor).await?;
@@ -92,27 +85,24 @@ impl Job {
                     Err(cause) => break Err(cause),
                 };
                 seen += 1;
-                if seen <= skip.max(taken(&cursor.phase)) {
+                if seen <= skip {
                     continue;
                 }
                 let row = places.iter().map(|place| Some(std::mem::take(&mut record[*place]))).collect();
                 if !rows.fits(&row) {
                     self.flush(&mut rows, cursor).await?;
                 }
-                cursor.phase = at(locator.clone(), seen);
+                take(&mut cursor.phase, seen);
                 rows.push(row);
             };
             match read {
                 Ok(()) => {
-                    tried = 0;
-                    cursor.phase = at(Some(page.locator), 0);
+                    tries = Tries::default();
+                    cursor.phase =
+                        Phase::Job { job: job.to_owned(), locator: Some(page.locator), skip: 0, from, then };
                 }
                 // What was read of the page is in; it is fetched again for the rest.
-                Err(ConnectorError::Transient { .. }) if tried + 1 < TRIES => {
-                    tried += 1;
-                    tokio::time::sleep(wait(tried)).await;
-                }
-                Err(other) => return Err(other),
+                Err(cause) => tries.again(cause).await?,
             }
         }
     }
@@ -128,11 +118,10 @@ impl Job {
     }
 }
 
-/// Records of the page that are in.
-const fn taken(phase: &Phase) -> u64 {
-    match phase {
-        Phase::Job { skip, .. } => *skip,
-        _ => 0,
+/// So many records of the page are in.
+const fn take(phase: &mut Phase, records: u64) {
+    if let Phase::Job { skip, .. } = phase {
+        *skip = records;
     }
 }
 

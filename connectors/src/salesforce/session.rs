@@ -3,10 +3,12 @@
 use super::{
     auth::{self, Token},
     config::SalesforceConfig,
+    describe::Object,
     error::{self, Refused},
 };
 use crate::{error::ConnectorError, network::NetworkScope, requests::Requests};
 use chrono::{DateTime, Utc};
+use moka::sync::Cache;
 use parking_lot::Mutex;
 use rand::Rng;
 use reqwest::{
@@ -16,11 +18,16 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
-/// How often a request is sent at most.
+/// How often one thing is tried at most.
 const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(150);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Descriptions that a discovery leaves for the reads which follow it, and for how long: what changes
+/// meanwhile is noticed by the read after.
+const DESCRIBED: u64 = 1_000;
+const DESCRIBED_FOR: Duration = Duration::from_mins(1);
 /// What is read of an answer that is not a success.
 const ERROR_BYTES: usize = 64 * 1024;
 
@@ -54,7 +61,9 @@ struct Inner {
     config: SalesforceConfig,
     network: NetworkScope,
     http: Client,
-    token: tokio::sync::Mutex<Option<Arc<Token>>>,
+    /// The token in use, or the one attempt to get one that all wait for who need it.
+    token: Mutex<Arc<OnceCell<Arc<Token>>>>,
+    described: Cache<String, Object>,
     usage: Mutex<Option<Usage>>,
     /// Salesforce's clock, as of its last answer.
     clock: Mutex<Option<DateTime<Utc>>>,
@@ -74,7 +83,8 @@ impl Session {
             config,
             network,
             http,
-            token: tokio::sync::Mutex::default(),
+            token: Mutex::default(),
+            described: Cache::builder().max_capacity(DESCRIBED).time_to_live(DESCRIBED_FOR).build(),
             usage: Mutex::default(),
             clock: Mutex::default(),
         };
@@ -103,29 +113,38 @@ impl Session {
         format!("/services/data/v{}/{rest}", self.config().api_version)
     }
 
+    /// What a discovery by this connection said of its objects a moment ago.
+    pub(super) fn described(&self) -> &Cache<String, Object> {
+        &self.0.described
+    }
+
     /// The token in use; made if there is none, or if it is still the one that `refused` is.
     pub(super) async fn token(&self, refused: Option<&Arc<Token>>) -> Result<Arc<Token>, ConnectorError> {
-        let mut held = self.0.token.lock().await;
-        if let Some(token) = held.as_ref().filter(|token| refused.is_none_or(|old| !Arc::ptr_eq(old, token)))
-        {
-            return Ok(Arc::clone(token));
-        }
+        let cell = {
+            let mut held = self.0.token.lock();
+            let used = held.get().zip(refused);
+            if used.is_some_and(|(token, refused)| Arc::ptr_eq(token, refused)) {
+                *held = Arc::default();
+            }
+            Arc::clone(&held)
+        };
+        cell.get_or_try_init(|| self.mint()).await.cloned()
+    }
+
+    async fn mint(&self) -> Result<Arc<Token>, ConnectorError> {
         let login = &self.config().login_url;
         self.0.network.reachable(login, "/login_url").await?;
-        let mut tried = 0;
+        let mut tries = Tries::default();
         let token = loop {
             self.1.take()?;
             match auth::mint(&self.0.http, login, &self.config().auth).await {
-                Err(ConnectorError::Transient { .. }) if tried + 1 < TRIES => {
-                    tried += 1;
-                    tokio::time::sleep(wait(tried)).await;
-                }
-                minted => break minted?,
+                Ok(token) => break token,
+                Err(cause) => tries.again(cause).await?,
             }
         };
         // The answer names the host that all else is asked of.
         self.0.network.reachable(&token.instance, "/login_url").await?;
-        Ok(Arc::clone(held.insert(Arc::new(token))))
+        Ok(Arc::new(token))
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Asked<T> {
@@ -158,7 +177,7 @@ impl Session {
     ) -> Asked<Response> {
         let mut token = self.token(None).await?;
         let mut signed_again = false;
-        let mut tried = 0;
+        let mut tries = Tries::default();
         loop {
             self.within_share()?;
             self.1.take()?;
@@ -168,11 +187,9 @@ impl Session {
                     signed_again = true;
                     token = self.token(Some(&token)).await?;
                 }
-                Err(Refused { error: ConnectorError::Transient { .. }, .. }) if tried + 1 < TRIES => {
-                    tried += 1;
-                    tokio::time::sleep(wait(tried)).await;
+                Err(Refused { code, error }) => {
+                    tries.again(error).await.map_err(|error| Refused { code, error })?;
                 }
-                Err(refused) => return Err(refused),
             }
         }
     }
@@ -268,8 +285,24 @@ pub(super) fn broken(host: &str, cause: &reqwest::Error) -> ConnectorError {
     error::transient(format!("the connection to `{host}` {what}"))
 }
 
-/// Before a request is sent again: longer each time, and never the same for two.
-pub(super) fn wait(tried: u32) -> Duration {
+/// The tries of one thing.
+#[derive(Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// Waits before the next try; the cause, if it does not pass by itself or there were enough of them.
+    pub(super) async fn again(&mut self, cause: ConnectorError) -> Result<(), ConnectorError> {
+        if !matches!(cause, ConnectorError::Transient { .. }) || self.0 + 1 >= TRIES {
+            return Err(cause);
+        }
+        self.0 += 1;
+        tokio::time::sleep(wait(self.0)).await;
+        Ok(())
+    }
+}
+
+/// Before something is tried again: longer each time, and never the same for two.
+fn wait(tried: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << tried.min(10)).min(LONGEST_WAIT);
     longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }

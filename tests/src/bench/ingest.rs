@@ -45,7 +45,7 @@ pub async fn run() -> Vec<Measurement> {
 }
 
 /// Ten columns as a CRM writes them.
-fn write_file(path: &Path, rows: u64) {
+pub(super) fn write_file(path: &Path, rows: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file"));
     let cities = ["Leeds", "Oslo", "Lyon", "Porto", "Graz", "Boston", "Austin"];

@@ -7,7 +7,7 @@ use autonomos_tests::bench;
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let which = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
-    let known = ["commands", "rebuild", "ingest", "match", "scaled", "flat"];
+    let known = ["commands", "rebuild", "ingest", "connectors", "match", "scaled", "flat"];
     let chosen: Vec<&str> = known.into_iter().filter(|name| which == "all" || which == *name).collect();
     if chosen.is_empty() {
         eprintln!("no bench `{which}`; there are: {}, all", known.join(", "));
@@ -20,6 +20,10 @@ async fn main() -> std::process::ExitCode {
             "rebuild" => bench::rebuild::run().await,
             "ingest" => bench::ingest::run().await,
             "scaled" => bench::scaled::run().await,
+            "connectors" => {
+                bench::connectors::run(&mut tell).await;
+                Vec::new()
+            }
             "flat" => {
                 bench::flat::run(&mut tell).await;
                 Vec::new()

@@ -1,7 +1,7 @@
 //! The MongoDB connector against a real server: what it reads, and how the whole platform takes it.
 
 mod changes;
-mod copy;
 mod journey;
+mod kit;
 mod snapshot;
 mod source;

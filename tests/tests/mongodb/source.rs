@@ -1,7 +1,8 @@
 //! Values and shapes: the same from a snapshot as from a change, and told where they change.
 
-use super::copy::{Copy, collection, connector, insert, now, set};
+use super::kit::{collection, connector, insert, now, selection, set};
 use autonomos_domain::schema::SyncMode;
+use autonomos_tests::connectors::Copy;
 use autonomos_tests::mongo::Source;
 use mongodb::bson::{
     Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc,
@@ -33,9 +34,9 @@ async fn values_read_the_same_from_a_snapshot_and_from_a_change() {
     let reader = connector(&source.config);
     insert(&source, [typed(1)]).await;
     let mut copy = Copy::default();
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     insert(&source, [typed(2)]).await;
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     assert_eq!(copy.reshaped, 0);
     let (mut snapshot, mut change) = (copy.rows["1"].clone(), copy.rows["2"].clone());
     snapshot.remove("_id");
@@ -88,7 +89,7 @@ async fn a_field_of_mixed_types_is_no_failure() {
     let documents = values.into_iter().zip(1..).map(|(value, id)| doc! { "_id": id, "v": value });
     insert(&source, documents).await;
     let mut copy = Copy::default();
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     assert_eq!(copy.fields(), [("_id", "integer"), ("v", "text"), ("v.n", "integer")]);
     let shown = |id: &str, name: &str| copy.rows[id].get(name).cloned();
     let all: Vec<Option<String>> = ["1", "2", "3", "4", "5", "6"].iter().map(|id| shown(id, "v")).collect();
@@ -107,7 +108,7 @@ async fn documents_that_change_their_shape_are_noticed_between_their_changes() {
     };
     insert(&source, documents(0..50)).await;
     let mut copy = Copy::default();
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     let before = [("_id", "integer"), ("staff", "integer"), ("address.city", "text")];
     assert_eq!(copy.fields(), before);
 
@@ -116,7 +117,7 @@ async fn documents_that_change_their_shape_are_noticed_between_their_changes() {
     let rename = doc! { "$rename": { "address.city": "address.town" } };
     collection(&source).update_many(doc! {}, rename).await.expect("updates");
     set(&source, doc! { "_id": 2 }, doc! { "staff": 10 }).await;
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     let renamed = [("_id", "integer"), ("staff", "integer"), ("address.town", "text")];
     assert_eq!((copy.reshaped, copy.fields()), (1, renamed.to_vec()));
     assert_eq!(copy.rows, now(&source).await);
@@ -127,20 +128,21 @@ async fn documents_that_change_their_shape_are_noticed_between_their_changes() {
         .update_many(doc! { "_id": 50 }, doc! { "$unset": { "address": "" } })
         .await
         .expect("ok");
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     assert_eq!((copy.rows["50"].get("address.city"), copy.fields()), (None, renamed.to_vec()));
     insert(&source, documents(51..52)).await;
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     assert_eq!(copy.rows["51"]["address.city"], "City 51");
     assert_eq!(copy.rows, now(&source).await);
 
     // Another type, and a field that no document had.
     let told = copy.reshaped;
     set(&source, doc! { "_id": 3 }, doc! { "staff": "many", "note": 1.5 }).await;
-    copy.read_all(&reader, SyncMode::Cdc).await;
+    copy.read_all(&reader, &selection(SyncMode::Cdc)).await.expect("reads");
     assert_eq!(copy.reshaped, told + 1);
     let of = |name: &str| copy.shape.field(name).map(|field| field.logical_type.as_str());
     assert_eq!((of("staff"), of("note")), (Some("text"), Some("decimal")));
+    assert_eq!(copy.unshown, 0, "each comes with rows");
     assert_eq!((copy.rows, copy.snapshots), (now(&source).await, 1));
     source.end().await;
 }

@@ -2,4 +2,5 @@
 
 mod backfill;
 mod journey;
+mod kit;
 mod source;

@@ -1,10 +1,10 @@
 //! What is read, and that it is all that is there, each once.
 
-use crate::kit::{ACCOUNT, accounts, by_jobs, by_pages, config, connector, insert, now, refresh_auth, with};
+use crate::kit::{ACCOUNT, accounts, by_jobs, by_pages, config, connector, now, refresh_auth, with};
 use autonomos_connectors::{Connector, NetworkScope, SalesforceConnector};
 use autonomos_domain::schema::{LogicalType, SyncMode};
 use autonomos_tests::{
-    connectors::{Copy, ends_when_cancelled, keeps_secrets, selection},
+    connectors::{Copy, keeps_secrets, selection},
     salesforce::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, Salesforce, USER},
 };
 use serde_json::{Value, json};
@@ -113,72 +113,47 @@ async fn discovery_tells_fields_types_and_how_an_object_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_is_cut_after_any_batch_has_every_row_once() {
-    let salesforce = accounts(ROWS).await;
-    salesforce.org().knobs.page = Some(333);
-    salesforce.org().knobs.job_page = Some(700);
-    for source in [by_jobs(&salesforce), by_pages(&salesforce)] {
-        let full = selection(ACCOUNT, SyncMode::Full);
-        let mut whole = Copy::default();
-        whole.read_all(&source, &full).await.expect("reads");
-        assert_eq!(whole.taken, ROWS as usize);
-        assert_eq!(whole.rows, now(&salesforce, ACCOUNT));
-        let mut cut = Copy::default();
-        let cuts = cut.read_in_pieces(&source, &full).await.expect("reads");
-        assert!(cuts >= 2, "{cuts} cuts");
-        assert_eq!((cut.taken, cut.snapshots), (ROWS as usize, 1));
-        assert_eq!(cut.rows, whole.rows);
+async fn what_a_discovery_described_is_not_asked_again_at_once() {
+    let salesforce = accounts(20).await;
+    let source = by_pages(&salesforce);
+    let described = || salesforce.org().calls.iter().filter(|path| path.ends_with("/describe")).count();
+    source.discover(CancellationToken::new()).await.expect("discovers");
+    let full = selection(ACCOUNT, SyncMode::Full);
+    Copy::default().read_all(&source, &full).await.expect("reads");
+    assert_eq!(described(), 1);
+    // It counts once: the next read looks for itself.
+    Copy::default().read_all(&source, &full).await.expect("reads");
+    assert_eq!(described(), 2);
+}
 
-        // With what follows the snapshot.
-        let incremental = selection(ACCOUNT, SyncMode::Incremental);
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sign_in_serves_all_who_wait_for_it() {
+    let salesforce = accounts(20).await;
+    let source = by_pages(&salesforce);
+    let full = selection(ACCOUNT, SyncMode::Full);
+    let reads = (0..5).map(|_| async { Copy::default().read_all(&source, &full).await.expect("reads") });
+    futures::future::join_all(reads).await;
+    assert_eq!(salesforce.org().grants.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_cut_off_goes_on_with_its_job() {
+    let salesforce = accounts(ROWS).await;
+    salesforce.org().knobs.job_page = Some(700);
+    let source = by_jobs(&salesforce);
+    let mut whole = Copy::default();
+    whole.read_all(&source, &selection(ACCOUNT, SyncMode::Full)).await.expect("reads");
+    assert_eq!(whole.rows, now(&salesforce, ACCOUNT), "every field");
+    for mode in [SyncMode::Full, SyncMode::Incremental] {
         let mut cut = Copy::default();
-        cut.read_in_pieces(&source, &incremental).await.expect("reads");
-        assert_eq!(cut.snapshots, 1);
+        let cuts = cut.read_in_pieces(&source, &selection(ACCOUNT, mode)).await.expect("reads");
+        assert!(cuts >= 2, "{cuts} cuts");
         assert_eq!(cut.rows, whole.rows);
     }
     let jobs = salesforce.org().calls.iter().filter(|path| path.ends_with("/jobs/query")).count();
     // One for each whole read and for what follows it; one more where a read was cut off before it was told
     // which job it had made.
-    assert!((4..=5).contains(&jobs), "a read that was cut off goes on with its job: {jobs} jobs");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_incremental_read_brings_changes_and_deletes_however_it_is_cut() {
-    for jobs in [false, true] {
-        let salesforce = accounts(1_500).await;
-        let source = if jobs { by_jobs(&salesforce) } else { by_pages(&salesforce) };
-        let incremental = selection(ACCOUNT, SyncMode::Incremental);
-        let mut copy = Copy::default();
-        copy.read(&source, &incremental, 1).await.expect("reads");
-        // While the snapshot is read, and after it.
-        change(&salesforce, 0);
-        copy.read_in_pieces(&source, &incremental).await.expect("reads");
-        for round in 1..3 {
-            change(&salesforce, round);
-            salesforce.org().knobs.page = Some(100);
-            salesforce.org().knobs.job_page = Some(150);
-            copy.read_in_pieces(&source, &incremental).await.expect("reads");
-            assert_eq!(copy.rows, now(&salesforce, ACCOUNT), "round {round}, by jobs: {jobs}");
-        }
-        assert_eq!(copy.snapshots, 1);
-        copy.read_all(&source, &incremental).await.expect("reads");
-        assert_eq!(copy.rows, now(&salesforce, ACCOUNT));
-    }
-}
-
-fn change(salesforce: &Salesforce, round: u32) {
-    let mut org = salesforce.org();
-    let ids = org.ids(ACCOUNT);
-    for (number, id) in ids.iter().enumerate() {
-        match (number + round as usize) % 10 {
-            3 => org.update(ACCOUNT, id, json!({ "BillingCity": format!("city {round}") })),
-            7 => org.delete(ACCOUNT, id),
-            _ => {}
-        }
-    }
-    for number in 0..20 {
-        insert(&mut org, 10_000 + round * 100 + number);
-    }
+    assert!((4..=5).contains(&jobs), "{jobs} jobs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,14 +244,6 @@ async fn values_read_the_same_from_a_page_and_from_a_job() {
         assert_eq!(row["IsDeleted"], "false");
         assert!(row["CreatedDate"].ends_with('Z'));
         assert!(!row.contains_key("BillingCity") && !row.contains_key("Since__c"), "empty is null");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_read_ends_at_once_when_it_is_cancelled() {
-    let salesforce = accounts(ROWS).await;
-    for source in [by_jobs(&salesforce), by_pages(&salesforce)] {
-        ends_when_cancelled(&source, &selection(ACCOUNT, SyncMode::Full)).await;
     }
 }
 

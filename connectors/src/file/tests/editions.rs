@@ -153,28 +153,6 @@ pub(super) fn a_changed_edition_is_not_completed(folder: &impl Files) {
 }
 
 #[test]
-fn a_cancelled_read_ends() {
-    let folder = Folder::with(&[("t.csv", numbered(120_000).as_bytes())]);
-    let connector = folder.connect(json!({"path": "t.csv"})).unwrap();
-    let batches = run(async {
-        let cancel = CancellationToken::new();
-        let mut events = connector.read(&selection("t"), SyncMode::Full, None, cancel.clone());
-        let mut batches = 0;
-        let mut last = None;
-        while let Some(event) = events.next().await {
-            if matches!(event, Ok(ReadEvent::Batch { .. })) {
-                batches += 1;
-                cancel.cancel();
-            }
-            last = Some(event);
-        }
-        assert!(matches!(last, Some(Err(ConnectorError::Cancelled))));
-        batches
-    });
-    assert_eq!(batches, 1);
-}
-
-#[test]
 fn batches_stay_within_their_limits() {
     let mut content = String::from("id,text\n");
     for row in 0..3_000 {

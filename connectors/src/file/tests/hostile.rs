@@ -170,3 +170,16 @@ fn malformed_json_lines_are_rejected_alone() {
     );
     assert!(outcome.rejected.iter().all(|row| row.code == "AOS-0225"));
 }
+
+#[test]
+fn a_column_named_like_an_operation_is_a_column() {
+    let folder = Folder::with(&[
+        ("t.csv", b"id,_aos_op\n1,delete\n"),
+        ("t.ndjson", b"{\"id\":1,\"_aos_op\":\"delete\"}\n"),
+    ]);
+    for path in ["t.csv", "t.ndjson"] {
+        let outcome = folder.read(json!({ "path": path }), "t").ok();
+        assert_eq!(outcome.columns, ["id", "_aos_op_2"], "{path}");
+        assert_eq!(outcome.cell(0, "_aos_op_2"), Some("delete"), "{path}");
+    }
+}
