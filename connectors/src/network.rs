@@ -70,14 +70,7 @@ impl NetworkScope {
     /// it is looked up, and follows no redirect. Look at each address by [`Self::reachable`] before: what
     /// is an address in place of a name is not looked up. An answer may be silent for as long as `silence`.
     pub(crate) fn http(self, silence: Duration) -> ClientBuilder {
-        autonomos_objects::provider_install();
-        Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .https_only(!self.private)
-            .connect_timeout(CONNECT_IN)
-            .read_timeout(silence)
-            .dns_resolver(Arc::new(Resolver(self)))
+        operator_http(silence).https_only(!self.private).dns_resolver(Arc::new(Resolver(self)))
     }
 
     /// Whether an address of the web may be asked: encrypted, or within what the operator allows.
@@ -106,6 +99,17 @@ impl NetworkScope {
             Reach::Never => false,
         }
     }
+}
+
+/// What an HTTP client is made of that asks an address which the operator chose, whatever network it is
+/// in. It follows no redirect: those are somebody else's choice.
+pub fn operator_http(silence: Duration) -> ClientBuilder {
+    autonomos_objects::provider_install();
+    Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_IN)
+        .read_timeout(silence)
 }
 
 struct Resolver(NetworkScope);

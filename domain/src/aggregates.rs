@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod connection;
 pub mod feed;
 pub mod identity;
+pub mod llm_account;
 pub mod mapping;
 pub mod ontology;
 pub mod reservation;

@@ -17,10 +17,16 @@ mod stranger;
 mod time;
 pub mod value;
 
-pub use classify::{ArrivingStream, KnownStream, detect};
+pub use classify::{ArrivingStream, KnownStream, detect, overlap_check};
 pub use fingerprint::fingerprint;
+pub use names::{normal_name, opposed};
+pub use partners::types_fit;
 
-use crate::{ids::DriftId, mapping::Evidence, schema::Field};
+use crate::{
+    ids::DriftId,
+    mapping::{Evidence, MappingOrigin},
+    schema::Field,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +118,9 @@ pub struct RepairChange {
     pub evidence: Vec<Evidence>,
     /// What the check on overlapping keys said.
     pub overlap: OverlapCheck,
+    /// What found it: `matcher`, `retrieval` from past decisions, or `llm`.
+    #[serde(default)]
+    pub origin: MappingOrigin,
 }
 
 /// Old and new values compared on the records both editions have.

@@ -29,10 +29,11 @@ pub enum AggregateType {
     Task,
     Schedule,
     Agent,
+    LlmAccount,
 }
 
 impl AggregateType {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Tenant,
         Self::User,
         Self::ApiKey,
@@ -48,6 +49,7 @@ impl AggregateType {
         Self::Task,
         Self::Schedule,
         Self::Agent,
+        Self::LlmAccount,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +69,7 @@ impl AggregateType {
             Self::Task => "task",
             Self::Schedule => "schedule",
             Self::Agent => "agent",
+            Self::LlmAccount => "llm-account",
         }
     }
 

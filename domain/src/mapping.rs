@@ -57,9 +57,10 @@ pub enum Transform {
 }
 
 /// Where a mapping of a field came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MappingOrigin {
+    #[default]
     Matcher,
     Retrieval,
     Llm,

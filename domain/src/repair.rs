@@ -3,6 +3,7 @@
 
 pub mod backtest;
 pub mod calibration;
+pub mod precedent;
 
 use crate::{
     aggregates::mapping::DriftImpact,
@@ -169,6 +170,7 @@ mod tests {
             probability: 1.0,
             evidence: vec![],
             overlap: OverlapCheck::Unknown { compared: 0 },
+            origin: MappingOrigin::Matcher,
         });
         DriftFinding {
             id: DriftId(Uuid::nil()),

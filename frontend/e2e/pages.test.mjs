@@ -65,6 +65,7 @@ const pages = () => ({
   settings: "/settings",
   "settings-keys": "/settings?tab=keys",
   "settings-autonomy": "/settings?tab=autonomy",
+  "settings-models": "/settings?tab=models",
   "settings-appearance": "/settings?tab=appearance",
   operations: "/operations",
   "not-found": "/no-such-page",

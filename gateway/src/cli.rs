@@ -136,7 +136,7 @@ pub async fn run() -> ExitCode {
             loaded.config.mode().map(|_| true)
         }
         Command::Fingerprint(arguments) => compare::fingerprint(arguments),
-        Command::Match(arguments) => compare::matches(arguments, &loaded.config),
+        Command::Match(arguments) => compare::matches(arguments, &loaded.config).await,
         Command::Drift(arguments) => compare::drift(arguments),
         Command::Driftbench(arguments) => driftbench::run(arguments, cli.json),
         Command::Verify(_) => operate::verify(&loaded.config, cli.json).await,

@@ -1,6 +1,7 @@
 //! Configuration: flags, then environment (`AOS_…`), then `autonomos.toml`, then defaults.
 
 mod mode;
+mod model;
 mod secret;
 
 pub(crate) use mode::{Mode, Roles, Scaled};
@@ -46,6 +47,23 @@ pub struct Config {
     pub dcl_open_tenants: usize,
     /// Where the embedding model and the ONNX runtime are; absent files fall back to names and values.
     pub model_dir: Option<PathBuf>,
+    /// The protocol of a language model's server: `openai` (of many servers) or `gemini`. Absent: no
+    /// language model is ever asked.
+    pub llm_provider: Option<String>,
+    /// Where the server is; absent: the provider's own. Addresses of private networks too.
+    pub llm_base_url: Option<Address>,
+    /// Which of its models.
+    pub llm_model: Option<String>,
+    /// The key it asks for, if it does; or the file it is in.
+    pub llm_api_key: Option<Secret>,
+    pub llm_api_key_file: Option<PathBuf>,
+    /// Money per million tokens of questions, and of answers.
+    pub llm_input_price: f64,
+    pub llm_output_price: f64,
+    /// Seconds after which an answer is not waited for.
+    pub llm_timeout_seconds: u64,
+    /// Questions asked at a time.
+    pub llm_concurrency: usize,
     /// Whether anyone may register an organisation.
     pub open_registration: bool,
     /// `info`, or a filter such as `autonomos=debug`.
@@ -135,6 +153,15 @@ impl Default for Config {
             s3_secret_access_key: None,
             s3_secret_access_key_file: None,
             s3_virtual_host: None,
+            llm_provider: None,
+            llm_base_url: None,
+            llm_model: None,
+            llm_api_key: None,
+            llm_api_key_file: None,
+            llm_input_price: 0.0,
+            llm_output_price: 0.0,
+            llm_timeout_seconds: 30,
+            llm_concurrency: 2,
         }
     }
 }

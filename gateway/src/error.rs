@@ -1,6 +1,6 @@
 //! Errors of the gateway outside of requests: opening, serving, operating.
 
-use autonomos_commands::{error::CommandError, keys::KeyStoreError};
+use autonomos_commands::{error::CommandError, intelligence::llm::ModelError, keys::KeyStoreError};
 use autonomos_connectors::error::ConnectorError;
 use autonomos_domain::ids::SyncId;
 use autonomos_driftbench::BenchError;
@@ -29,6 +29,9 @@ pub enum GatewayError {
     Objects(#[from] ObjectError),
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// The language model that the command line asked.
+    #[error(transparent)]
+    Model(ModelError),
     /// Settings contradict each other, or one is missing.
     #[error("the configuration is not valid: {0}")]
     Configuration(String),
@@ -58,6 +61,7 @@ impl GatewayError {
             Self::Connector(error) => error.code(),
             Self::Objects(error) => error.code(),
             Self::Bench(error) => error.code(),
+            Self::Model(error) => error.code(),
             Self::Configuration(_) => "AOS-0520",
             Self::EmbeddedOnly { .. } => "AOS-0524",
             Self::KeptElsewhere { .. } => "AOS-0525",

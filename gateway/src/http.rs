@@ -17,6 +17,7 @@ mod idempotency;
 mod identity;
 mod layers;
 mod limits;
+mod llm;
 mod mappings;
 mod matches;
 mod ops;
@@ -87,6 +88,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(rules::routes())
         .merge(settings::routes())
         .merge(policies::routes())
+        .merge(llm::routes())
         .merge(views::routes())
         .merge(exports::routes())
         .merge(matches::routes())

@@ -10,13 +10,14 @@ use crate::{
     config::{Config, Mode, Roles, Scaled},
     connectors::{Connectors, FileRoots},
     error::GatewayError,
-    intelligence::suggester,
+    intelligence::{language_model, suggester},
 };
 use autonomos_commands::{
     auth::AuthService,
     clock::Clock,
     connections::{CLOSE_CONNECTION_ACTION, ConnectionService},
     execute::{CommandOptions, Commands, Watch},
+    intelligence::llm::{ASK_MODEL_ACTION, ModelAdvisor, ModelClient},
     keys::KeyStore,
     processes,
     repairs::{EXPIRE_REPAIR_ACTION, RepairExpiry},
@@ -49,6 +50,8 @@ pub(crate) struct Platform {
     pub uploads: UploadService,
     pub tasks: TaskHandle,
     pub tickets: Tickets,
+    /// The operator's language model, if there is one.
+    pub model: Option<Arc<ModelClient>>,
     pub projections: runtime::Handle,
     pub roles: Roles,
     /// The other nodes, where there may be any.
@@ -76,6 +79,7 @@ impl Platform {
     pub(crate) async fn open(config: &Config, address: &str) -> Result<Self, GatewayError> {
         let roles = config.roles()?;
         let mode = config.mode()?;
+        let model = language_model(config)?;
         let Storage { log, control, database } = Storage::open(config, &mode).await?;
         let keys = Arc::new(keys_open(config, &mode, database.as_ref()).await?);
         let sharing = match database {
@@ -127,6 +131,7 @@ impl Platform {
             .register(SYNC_ACTION, Arc::new(runner))
             .register(EXPIRE_REPAIR_ACTION, Arc::new(RepairExpiry::new(commands.clone())))
             .register(RUN_SCHEDULE_ACTION, Arc::new(schedules.clone()))
+            .register(ASK_MODEL_ACTION, Arc::new(ModelAdvisor::new(commands.clone(), model.clone())))
             .register(CLOSE_CONNECTION_ACTION, Arc::new(connections.clone()))
             .start()?;
         let nodes = match sharing {
@@ -144,6 +149,7 @@ impl Platform {
             uploads,
             tasks,
             tickets,
+            model,
             projections,
             roles,
             nodes,

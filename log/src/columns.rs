@@ -25,6 +25,7 @@ pub(crate) const fn type_code(aggregate_type: AggregateType) -> u8 {
         AggregateType::Task => 13,
         AggregateType::Schedule => 14,
         AggregateType::Agent => 15,
+        AggregateType::LlmAccount => 16,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod drill;
 pub mod follow;
 pub mod journey;
+pub mod llm;
 pub mod load;
 pub mod mongo;
 pub mod node;

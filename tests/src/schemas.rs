@@ -6,9 +6,9 @@ use autonomos_connectors::registry::Registry;
 use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
-        mapping::MappingEvent, ontology::OntologyEvent, reservation::ReservationEvent,
-        schedule::ScheduleEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent,
-        tenant::TenantEvent, user::UserEvent,
+        llm_account::LlmAccountEvent, mapping::MappingEvent, ontology::OntologyEvent,
+        reservation::ReservationEvent, schedule::ScheduleEvent, stream_schema::StreamSchemaEvent,
+        sync::SyncEvent, task::TaskEvent, tenant::TenantEvent, user::UserEvent,
     },
     ontology::default_ontology,
 };
@@ -63,6 +63,7 @@ pub fn events() -> compat::Schemas {
     of::<ConnectionEvent>(ConnectionEvent::TYPES, &mut events);
     of::<FeedEvent>(FeedEvent::TYPES, &mut events);
     of::<IdentityEvent>(IdentityEvent::TYPES, &mut events);
+    of::<LlmAccountEvent>(LlmAccountEvent::TYPES, &mut events);
     of::<MappingEvent>(MappingEvent::TYPES, &mut events);
     of::<OntologyEvent>(OntologyEvent::TYPES, &mut events);
     of::<ReservationEvent>(ReservationEvent::TYPES, &mut events);

@@ -309,14 +309,15 @@ async fn a_policy_is_tried_on_what_was_decided() {
     let nothing = client.post(path, policy(0.99)).await.expect(200);
     assert_eq!((&nothing["proposals"], &nothing["precision"]), (&json!(0), &Value::Null));
     client.put("/aoa/autonomy", json!({ "mode": "approve_to_act" })).await.expect(200);
-    for (name, decisions) in [
-        ("approved", &["approve"][..]),
-        ("rejected", &["reject"][..]),
-        ("taken-back", &["approve", "rollback"][..]),
-        ("waiting", &[][..]),
+    // Names of their own, so that no decision is a precedent of the next.
+    for (name, revenue, decisions) in [
+        ("approved", "turnover", &["approve"][..]),
+        ("rejected", "takings", &["reject"][..]),
+        ("taken-back", "proceeds", &["approve", "rollback"][..]),
+        ("waiting", "receipts", &[][..]),
     ] {
         let (connection, file) = connected(&world, &client, name).await;
-        write(&file, "turnover", 200);
+        write(&file, revenue, 200);
         client.sync(&connection).await;
         let [repair]: [Value; 1] = repairs(&client, &connection).await.try_into().expect("one proposal");
         for decision in decisions {

@@ -10,14 +10,18 @@ use autonomos_domain::{
         tenant::{AutonomyMode, RepairPolicy},
     },
     drift::{
-        ArrivingStream, DriftFinding, KnownStream, detect,
+        ArrivingStream, DriftFinding, KnownStream, OverlapCheck, detect, overlap_check,
         profile::{StreamProfile, StreamProfiler, find_key},
     },
     ids::{FeedId, RepairId},
     mapping::MappingContent,
     ontology::Entity,
     policy::{PolicyInForce, RepairRules},
-    repair::{calibration::TenantCalibration, impacts_on},
+    repair::{
+        calibration::TenantCalibration,
+        impacts_on,
+        precedent::{self, Precedent},
+    },
     schema::StreamShape,
 };
 use std::collections::BTreeSet;
@@ -112,30 +116,37 @@ pub fn follow(
     rules: Rules<'_>,
 ) -> MappingCommand {
     let policies = RepairRules::default().in_force(rules.policy, None, rules.entity);
-    let own = Own { policies, calibration: TenantCalibration::default() };
+    let own = Own { policies, calibration: TenantCalibration::default(), precedents: &[], editions: None };
     follow_under(feed, step, (from_version, schema_version), content, findings, (rules, own))
 }
 
 /// What a tenant's rules and past decisions add.
-pub(super) struct Own {
+pub(super) struct Own<'a> {
     pub(super) policies: PolicyInForce,
     pub(super) calibration: TenantCalibration,
+    pub(super) precedents: &'a [Precedent],
+    /// The stream as it was known and as it arrives, for what the past proposes; none: not at hand.
+    pub(super) editions: Option<(&'a StreamProfile, &'a StreamProfile)>,
 }
 
 /// The same, under the policies that the tenant's own rules put in force, and by probabilities as its
-/// decisions have bent them.
+/// decisions have bent them; with the changes that it decided about elsewhere.
 pub(super) fn follow_under(
     feed: FeedId,
     step: &str,
     (from_version, schema_version): (u32, u32),
     content: &MappingContent,
     findings: &[DriftFinding],
-    (rules, Own { policies, calibration }): (Rules<'_>, Own),
+    (rules, Own { policies, calibration, precedents, editions }): (Rules<'_>, Own<'_>),
 ) -> MappingCommand {
     let mut impacts = impacts_on(rules.entity, content, findings);
     for change in impacts.iter_mut().filter_map(|impact| impact.change.as_mut()) {
         calibration.correct(change);
     }
+    precedent::recall(precedents, findings, &mut impacts, |old, new| match editions {
+        Some((known, arriving)) => overlap_check(known, arriving, old, new),
+        None => OverlapCheck::Unknown { compared: 0 },
+    });
     let feed = feed.0.to_string();
     MappingCommand::FollowSchema {
         schema_version,

@@ -12,7 +12,7 @@ use autonomos_domain::{
         stream_schema::{StreamSchema, StreamSchemaCommand},
         tenant::Tenant,
     },
-    drift::{DriftFinding, fingerprint},
+    drift::{DriftFinding, fingerprint, profile::StreamProfile},
     ids::FeedId,
     mapping::MappingOrigin,
     ontology::Ontology,
@@ -42,8 +42,9 @@ pub(super) async fn settle(
     }
     let content = mapping.state.bound(state.current).map(|(_, content)| content);
     let findings = judge::findings(FeedId(feed), &state, content, &arriving);
-    let version = record(run, selection, arriving.shape, findings).await?;
-    bind(run, selection, version).await?;
+    let Arriving { shape, profile, .. } = arriving;
+    let version = record_arriving(run, selection, shape, findings, Some(&profile)).await?;
+    bind(run, selection, version, &profile).await?;
     go_on(run, selection, version).await?;
     Ok(version)
 }
@@ -67,7 +68,12 @@ pub(super) async fn go_on(run: &Run, selection: &StreamSelection, version: u32) 
 
 /// Sees to it that the schema version has a mapping bound to it: an attempt that was killed between
 /// the two must not leave a stream raw for ever.
-async fn bind(run: &Run, selection: &StreamSelection, version: u32) -> Result<(), SyncError> {
+async fn bind(
+    run: &Run,
+    selection: &StreamSelection,
+    version: u32,
+    arriving: &StreamProfile,
+) -> Result<(), SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
     if mapping.state.bound(version).is_some() {
@@ -77,7 +83,7 @@ async fn bind(run: &Run, selection: &StreamSelection, version: u32) -> Result<()
     let from = schema.versions.get(&version).map_or(version, |known| known.from);
     let drifts = schema.open.values().filter(|drift| drift.to_version == version);
     let findings: Vec<DriftFinding> = drifts.map(|drift| drift.finding.clone()).collect();
-    follow(run, selection, from, version, &findings).await
+    follow(run, selection, (from, version), &findings, Some(arriving)).await
 }
 
 /// Records a shape with what was found in it, and lets the mapping follow.
@@ -85,7 +91,18 @@ pub(super) async fn record(
     run: &Run,
     selection: &StreamSelection,
     shape: StreamShape,
+    findings: Vec<DriftFinding>,
+) -> Result<u32, SyncError> {
+    record_arriving(run, selection, shape, findings, None).await
+}
+
+/// The same, with the profile of what arrives where it is at hand.
+async fn record_arriving(
+    run: &Run,
+    selection: &StreamSelection,
+    shape: StreamShape,
     mut findings: Vec<DriftFinding>,
+    arriving: Option<&StreamProfile>,
 ) -> Result<u32, SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let before = run.commands.load::<StreamSchema>(run.tenant, feed).await?;
@@ -107,7 +124,7 @@ pub(super) async fn record(
     record_schema(run, selection, before.version, shape_fingerprint, shape, findings.clone()).await?;
     let version = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state.current;
     if version != current {
-        follow(run, selection, current, version, &findings).await?;
+        follow(run, selection, (current, version), &findings, arriving).await?;
     }
     Ok(version)
 }
@@ -140,9 +157,9 @@ async fn record_schema(
 async fn follow(
     run: &Run,
     selection: &StreamSelection,
-    from_version: u32,
-    version: u32,
+    (from_version, version): (u32, u32),
     findings: &[DriftFinding],
+    arriving: Option<&StreamProfile>,
 ) -> Result<(), SyncError> {
     let feed = feed_uuid(run.connection_id, &selection.name);
     let mapping = run.commands.load::<Mapping>(run.tenant, feed).await?;
@@ -152,11 +169,14 @@ async fn follow(
     let tenant = run.commands.load::<Tenant>(run.tenant, run.tenant.0).await?.state;
     let ontology = ontology(run).await?;
     let entity = content.entity.as_deref().and_then(|entity| ontology.entity(entity));
+    let known = run.commands.load::<StreamSchema>(run.tenant, feed).await?.state;
     let step = format!("{version}/{}", mapping.version);
     let rules = Rules { entity, policy: tenant.policy, mode: tenant.mode };
     let own = Own {
         policies: tenant.rules.in_force(tenant.policy, Some(run.connection_id), entity),
         calibration: tenant.calibration,
+        precedents: &tenant.precedents,
+        editions: known.profile.as_ref().zip(arriving),
     };
     let versions = (from_version, version);
     let command = judge::follow_under(FeedId(feed), &step, versions, content, findings, (rules, own));

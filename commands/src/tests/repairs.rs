@@ -56,6 +56,7 @@ async fn proposed(world: &World, tenant: TenantId, stream: &str) -> (Uuid, Repai
         probability: 0.8,
         evidence: vec![],
         overlap: OverlapCheck::Unknown { compared: 0 },
+        origin: MappingOrigin::Matcher,
     };
     let waiting_id = RepairId::random();
     let follow = MappingCommand::FollowSchema {

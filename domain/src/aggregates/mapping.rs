@@ -4,6 +4,7 @@
 mod decide;
 mod follow;
 mod lines;
+mod offer;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -162,6 +163,15 @@ pub enum MappingCommand {
         /// One id for what applies alone and one for what waits: a proposal is decided whole.
         automatic_id: RepairId,
         waiting_id: RepairId,
+    },
+    /// Changes for what waits under a schema version, found after it was followed. They wait for a
+    /// person, or are held; none applies alone.
+    OfferRepair {
+        schema_version: u32,
+        changes: Vec<RepairChange>,
+        policies: crate::policy::PolicyInForce,
+        mode: super::tenant::AutonomyMode,
+        repair_id: RepairId,
     },
     /// A person's mapping, nothing held. Bound to `schema_version` and to the later ones that had
     /// the same mapping; pending repairs that it overtakes expire.

@@ -6,12 +6,16 @@ use crate::{
     ids::{UploadId, UserId},
     limits,
     policy::RepairRules,
-    repair::calibration::{self, JudgedRepair, TenantCalibration},
+    repair::{
+        calibration::{self, JudgedRepair, TenantCalibration},
+        precedent::{self, Precedent},
+    },
 };
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// How far the platform may go without a person.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +103,11 @@ pub enum TenantEvent {
         judged: JudgedRepair,
         calibration: TenantCalibration,
     },
+    /// Changes of columns' names that were decided about: all that one decision says of them.
+    PrecedentsNoted {
+        decision: Uuid,
+        precedents: Vec<Precedent>,
+    },
     UploadQuotaSet {
         bytes: u64,
     },
@@ -122,6 +131,7 @@ domain_event!(TenantEvent {
     RepairPolicySet,
     RepairRulesRevised,
     RepairJudged,
+    PrecedentsNoted,
     UploadQuotaSet,
     UploadStored,
     UploadRemoved,
@@ -153,6 +163,11 @@ pub enum TenantCommand {
     /// The latest word on a proposal.
     RecordJudgement {
         judged: JudgedRepair,
+    },
+    /// The latest word of a decision; none: it says nothing any more.
+    NotePrecedents {
+        decision: Uuid,
+        precedents: Vec<Precedent>,
     },
     SetUploadQuota {
         bytes: u64,
@@ -196,6 +211,9 @@ pub struct Tenant {
     pub judged: Vec<JudgedRepair>,
     #[serde(default)]
     pub calibration: TenantCalibration,
+    /// The newest decisions about columns' names, the latest last.
+    #[serde(default)]
+    pub precedents: Vec<Precedent>,
     pub upload_quota: u64,
     pub uploads: BTreeMap<UploadId, Upload>,
     pub uploaded_bytes: u64,
@@ -246,6 +264,12 @@ impl Tenant {
                 let calibration = calibration::learn(&calibration::remember(&self.judged, judged.clone()));
                 let same = judged.changes.is_empty() || self.judged.contains(&judged);
                 Ok(changed(TenantEvent::RepairJudged { judged, calibration }, same))
+            }
+            TenantCommand::NotePrecedents { decision, precedents } => {
+                precedent::check(decision, &precedents)?;
+                let known = self.precedents.iter().filter(|known| known.decision == decision);
+                let same = known.eq(&precedents);
+                Ok(changed(TenantEvent::PrecedentsNoted { decision, precedents }, same))
             }
             TenantCommand::SetUploadQuota { bytes } => {
                 if bytes > limits::UPLOAD_QUOTA_MAX_BYTES {
@@ -334,6 +358,9 @@ impl Tenant {
             TenantEvent::RepairJudged { judged, calibration } => {
                 self.judged = calibration::remember(&self.judged, judged);
                 self.calibration = calibration;
+            }
+            TenantEvent::PrecedentsNoted { decision, precedents } => {
+                self.precedents = precedent::remember(&self.precedents, decision, precedents);
             }
             TenantEvent::UploadQuotaSet { bytes } => self.upload_quota = bytes,
             TenantEvent::UploadStored { upload } => {

@@ -7,7 +7,7 @@
 use super::{
     DriftFinding, DriftKind, DriftSide, OverlapCheck, RepairChange, Severity,
     columns::{column_drift, is_broken, is_other_too, is_suspect, of_type},
-    compare::{How, LEAST_OVERLAP, Overlap, Relation, relate},
+    compare::{How, LEAST_OVERLAP, Overlap, Relation, measure, relate},
     fingerprint, names, partners,
     profile::{FieldProfile, KeyedSample, StreamProfile},
     sketch::hash64,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ids::{DriftId, FeedId},
-    mapping::{Evidence, Transform},
+    mapping::{Evidence, MappingOrigin, Transform},
     schema::{Field, LogicalType, StreamShape},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -269,6 +269,16 @@ pub fn detect(before: &KnownStream<'_>, after: &ArrivingStream<'_>) -> Vec<Drift
             .then_with(|| left.kind.cmp(&right.kind))
     });
     findings
+}
+
+/// What the records that both editions have say of a change of a column's name and of nothing else.
+pub fn overlap_check(known: &StreamProfile, arriving: &StreamProfile, old: &str, new: &str) -> OverlapCheck {
+    let sample = with_known_key(&known.sample, &arriving.sample);
+    let overlap = Overlap::new(&known.sample, &sample);
+    match overlap.pairs(old, new) {
+        Some(pairs) => measure(&pairs, How::Same, None, |old, new| old == new).check(names::volatile(old)),
+        None => OverlapCheck::Unknown { compared: 0 },
+    }
 }
 
 /// The disagreement of columns that still are themselves: three in four have no more.
@@ -541,6 +551,7 @@ fn finish(context: &Context<'_>, key: &BTreeSet<&str>, drafts: Vec<Draft>) -> Ve
                 probability: repair.probability.clamp(0.0, 1.0),
                 evidence: repair.evidence,
                 overlap: repair.overlap,
+                origin: MappingOrigin::Matcher,
             });
             DriftFinding {
                 id,

@@ -40,6 +40,11 @@ pub(crate) fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// A name as it is compared with others of the past: its words in lower case, joined by `_`.
+pub fn normal_name(name: &str) -> String {
+    words(name).join("_")
+}
+
 /// 0 to 1; 1 for names that differ in case and punctuation alone.
 pub(crate) fn similarity(left: &str, right: &str) -> f64 {
     let (left_words, right_words) = (words(left), words(right));
@@ -123,7 +128,7 @@ const OPPOSED: [&[&str]; 18] = [
 ];
 
 /// Do the names differ in a word that turns the meaning round (`billing_city`, `shipping_city`)?
-pub(crate) fn opposed(left: &str, right: &str) -> bool {
+pub fn opposed(left: &str, right: &str) -> bool {
     let left: BTreeSet<String> = words(left).into_iter().collect();
     let right: BTreeSet<String> = words(right).into_iter().collect();
     OPPOSED.iter().any(|group| {

@@ -168,7 +168,8 @@ fn one_to_one<'a>(
     Some(Candidate { old, news: vec![new], adapt, relation, name, opposed, alone, probability: 0.0 })
 }
 
-fn types_fit(old: &Field, new: &Field) -> f64 {
+/// 1: the same type; 0: values of one are never those of the other.
+pub fn types_fit(old: &Field, new: &Field) -> f64 {
     use LogicalType::{Date, Decimal, Integer, Text, Timestamp, Unknown};
     match (old.logical_type, new.logical_type) {
         (left, right) if left == right => 1.0,

@@ -135,7 +135,7 @@ fn column(words: Vec<String>, kind: LogicalType, profile: &FieldProfile, place: 
 }
 
 /// `Aa-9`: runs of letters and digits by their kind.
-fn form(value: &str) -> String {
+pub fn form(value: &str) -> String {
     let mut form = String::new();
     for letter in value.trim().chars().take(60) {
         let class = match letter {

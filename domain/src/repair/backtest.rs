@@ -211,6 +211,7 @@ mod tests {
             probability,
             evidence: vec![],
             overlap: OverlapCheck::Agrees { compared: 50, disagreeing: 0 },
+            origin: MappingOrigin::Matcher,
         }
     }
 

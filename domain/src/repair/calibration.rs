@@ -8,7 +8,8 @@ use crate::{
     error::Error,
     ids::RepairId,
     limits,
-    mapping::Evidence,
+    mapping::{Evidence, MappingOrigin},
+    repair::precedent,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ const CHANGES: usize = 50;
 /// The evidence that holds a change's probability from before the correction.
 const SIGNAL: &str = "calibration";
 /// Raised probabilities stay below everything that may apply alone.
-const RAISED_TO: f64 = RepairPolicy::AUTOMATIC_FLOOR - 0.001;
+pub(super) const RAISED_TO: f64 = RepairPolicy::AUTOMATIC_FLOOR - 0.001;
 
 /// One change that a person decided about.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,11 +99,12 @@ impl JudgedRepair {
         Ok(())
     }
 
-    /// A decision about a proposal's changes, by the probabilities that the detector gave them.
+    /// A decision about a proposal's changes, by the probabilities that the detector gave them. What it
+    /// did not find says nothing of it.
     pub fn of(repair_id: RepairId, changes: &[RepairChange], right: impl Fn(&RepairChange) -> bool) -> Self {
         let judged = changes
             .iter()
-            .filter(|change| change.probability.is_finite())
+            .filter(|change| change.probability.is_finite() && change.origin == MappingOrigin::Matcher)
             .take(CHANGES)
             .map(|change| JudgedChange { probability: detected(change), right: right(change) });
         Self { repair_id, changes: judged.collect() }
@@ -111,7 +113,9 @@ impl JudgedRepair {
 
 /// A change's probability before any correction.
 fn detected(change: &RepairChange) -> f64 {
-    let before = change.evidence.iter().find(|evidence| evidence.signal == SIGNAL);
+    let said = |signal: &str| change.evidence.iter().find(|evidence| evidence.signal == signal);
+    // The past weighs a change after its correction.
+    let before = said(SIGNAL).or_else(|| said(precedent::SIGNAL));
     before.map_or(change.probability, |evidence| evidence.score).clamp(0.0, 1.0)
 }
 
@@ -210,6 +214,7 @@ mod tests {
             probability: 0.99,
             evidence: vec![],
             overlap: OverlapCheck::Unknown { compared: 0 },
+            origin: MappingOrigin::Matcher,
         };
         let calibration = learn(&history(50, 0.99, |_| false));
         calibration.correct(&mut change);

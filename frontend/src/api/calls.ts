@@ -131,6 +131,11 @@ export const policies = {
   /** `version` is the one they were edited from: refused when there is a newer one. */
   set: (body: t.Policies) => put<t.Policies>("/aam/policies", body),
 };
+export const llm = {
+  settings: () => get<t.LlmState>("/llm/settings"),
+  set: (body: t.LlmSettings) => put<t.LlmState>("/llm/settings", body),
+  usage: () => get<t.LlmUsage>("/llm/usage"),
+};
 export const autonomy = {
   get: () => get<{ mode: t.AutonomyMode }>("/aoa/autonomy"),
   set: (mode: t.AutonomyMode) => put<{ mode: t.AutonomyMode }>("/aoa/autonomy", { mode }),

@@ -136,6 +136,9 @@ export const q = {
   autonomy: () => queryOptions({ queryKey: ["autonomy"], queryFn: () => calls.autonomy.get() }),
   policy: () => queryOptions({ queryKey: ["policy"], queryFn: () => calls.policy.get() }),
   policies: () => queryOptions({ queryKey: ["policies"], queryFn: () => calls.policies.get() }),
+  llmSettings: () =>
+    queryOptions({ queryKey: ["llm", "settings"], queryFn: () => calls.llm.settings() }),
+  llmUsage: () => queryOptions({ queryKey: ["llm", "usage"], queryFn: () => calls.llm.usage() }),
   projections: () =>
     queryOptions({
       queryKey: ["projections"],
@@ -163,6 +166,7 @@ const STALE: Record<string, QueryKey[]> = {
   identity: [["views"]],
   task: [["tasks"]],
   schedule: [["schedules"]],
+  "llm-account": [["llm"]],
 };
 
 /** Keeps the cache true to the stream: gathers for half a second, then asks once per kind. */

@@ -266,6 +266,8 @@ export interface RepairChange {
   probability: number;
   evidence: Evidence[];
   overlap: Overlap;
+  /** What found it. */
+  origin?: string;
 }
 export interface Repair {
   id: string;
@@ -527,6 +529,39 @@ export type AutonomyMode = "observe" | "recommend" | "approve_to_act" | "auto";
 export interface RepairPolicy {
   automatic_from: number;
   ask_from: number;
+}
+/** What the organisation allows language models, and their budget of a month. */
+export interface LlmSettings {
+  allowed: boolean;
+  raw_values: boolean;
+  tokens_per_month: number;
+  cost_per_month: number;
+}
+export interface LlmState extends LlmSettings {
+  /** The one the operator set up; null: none. */
+  model: string | null;
+  tokens_spent: number;
+  cost_spent: number;
+}
+export interface LlmUsed {
+  calls: number;
+  failed: number;
+  requests: number;
+  input_tokens: number;
+  output_tokens: number;
+  cost: number;
+  latency_ms: number;
+  saved_by_retrieval: number;
+}
+export interface LlmUsageDay extends LlmUsed {
+  day: string;
+  /** Null: past decisions had the answer. */
+  model: string | null;
+  purpose: string;
+}
+export interface LlmUsage {
+  total: LlmUsed;
+  data: LlmUsageDay[];
 }
 export type DriftPolicy = "repair" | "propagate" | "hold" | "pause";
 /** What holds for a connection, an entity or a field; what it leaves out is said by a wider rule. */

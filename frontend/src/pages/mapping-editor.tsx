@@ -16,6 +16,12 @@ const ORIGIN: Record<string, [Tone, string]> = {
   llm: ["agent", "by a language model"],
 };
 
+/** What found a line or a change. */
+export function Origin({ of }: { of: string }) {
+  const [tone, text] = ORIGIN[of] ?? ["neutral" as Tone, of];
+  return <Badge tone={tone}>{text}</Badge>;
+}
+
 export function MappingLines({ mapping }: { mapping: MappingContent }) {
   if (mapping.fields.length === 0)
     return (
@@ -26,7 +32,6 @@ export function MappingLines({ mapping }: { mapping: MappingContent }) {
   return (
     <ul>
       {mapping.fields.map((field, index) => {
-        const [tone, origin] = ORIGIN[field.origin] ?? ["neutral" as Tone, field.origin];
         return (
           <li
             key={index}
@@ -41,7 +46,7 @@ export function MappingLines({ mapping }: { mapping: MappingContent }) {
             </span>
             <span className="break-words text-muted">{transformText(field.transform)}</span>
             <span className="flex items-center gap-3 md:justify-end">
-              <Badge tone={tone}>{origin}</Badge>
+              <Origin of={field.origin} />
               <span className="data" title={field.evidence?.map((one) => one.detail).join("\n")}>
                 {percent(field.confidence)}
               </span>

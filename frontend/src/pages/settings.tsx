@@ -5,12 +5,14 @@ import { ApiKeys } from "./settings/api-keys";
 import { Appearance } from "./settings/appearance";
 import { Autonomy } from "./settings/autonomy";
 import { Members } from "./settings/members";
+import { Models } from "./settings/models";
 
 const route = getRouteApi("/app/settings");
 const TABS = [
   { key: "members", label: "Members", part: Members },
   { key: "keys", label: "API keys", part: ApiKeys },
   { key: "autonomy", label: "Autonomy", part: Autonomy },
+  { key: "models", label: "Language models", part: Models },
   { key: "appearance", label: "Appearance", part: Appearance },
 ] as const;
 

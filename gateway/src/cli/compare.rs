@@ -1,9 +1,10 @@
-//! `fingerprint`, `match` and `drift`: tables compared on the command line, without a server, a
-//! network or a language model.
+//! `fingerprint`, `match` and `drift`: tables compared on the command line, without a server or a network;
+//! `match --llm` alone asks the configured language model about what stays uncovered.
 
 use super::output;
-use crate::{config::Config, error::GatewayError};
+use crate::{config::Config, error::GatewayError, intelligence::language_model};
 use arrow::array::{Array, AsArray, RecordBatch};
+use autonomos_commands::intelligence::llm::{Column, MATCH_PROMPT_VERSION, MatchQuestion, ModelClient};
 use autonomos_connectors::file::{TableOptions, read_table};
 use autonomos_domain::{
     drift::{
@@ -11,9 +12,10 @@ use autonomos_domain::{
         profile::{StreamProfile, StreamProfiler, TextColumn},
     },
     ids::{ConnectionId, FeedId},
-    matching::{candidates, table_candidates},
-    ontology::{Ontology, default_ontology},
-    schema::StreamShape,
+    mapping::Transform,
+    matching::{Suggestion, candidates, table_candidates},
+    ontology::{CanonicalType, Ontology, default_ontology},
+    schema::{Field, LogicalType, StreamShape},
 };
 use clap::Args;
 use serde_json::json;
@@ -48,6 +50,10 @@ pub(super) struct MatchArguments {
     /// At most this many candidates a column.
     #[arg(long, default_value_t = 0)]
     top: usize,
+    /// Ask the configured language model (`llm_provider`) about columns without a probable match: it sees
+    /// names, types and the forms of values.
+    #[arg(long)]
+    llm: bool,
 }
 
 #[derive(Debug, Args)]
@@ -67,9 +73,9 @@ struct Table {
 }
 
 /// A column of a batch of text.
-struct Column<'a>(&'a arrow::array::StringArray);
+struct TextValues<'a>(&'a arrow::array::StringArray);
 
-impl TextColumn for Column<'_> {
+impl TextColumn for TextValues<'_> {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -90,12 +96,12 @@ fn table(path: &Path) -> Result<Table, GatewayError> {
     Ok(Table { shape, profile: profiler.finish() })
 }
 
-fn text_columns(batch: &RecordBatch) -> Result<Vec<Column<'_>>, GatewayError> {
+fn text_columns(batch: &RecordBatch) -> Result<Vec<TextValues<'_>>, GatewayError> {
     let text = |column: &'_ std::sync::Arc<dyn Array>| column.as_string_opt::<i32>().is_some();
     if !batch.columns().iter().all(text) {
         return Err(GatewayError::Input("a column of the table is not text".to_owned()));
     }
-    Ok(batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>().map(Column)).collect())
+    Ok(batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>().map(TextValues)).collect())
 }
 
 pub(super) fn fingerprint(arguments: FingerprintArguments) -> Result<bool, GatewayError> {
@@ -115,17 +121,131 @@ pub(super) fn fingerprint(arguments: FingerprintArguments) -> Result<bool, Gatew
     Ok(true)
 }
 
-pub(super) fn matches(arguments: MatchArguments, config: &Config) -> Result<bool, GatewayError> {
-    let source = table(&arguments.source)?;
-    let meaning = crate::intelligence::similarity(config);
-    let mut found = if let Some(path) = &arguments.target {
-        let target = table(path)?;
-        table_candidates((&source.shape, &source.profile), (&target.shape, &target.profile), Some(&*meaning))
-    } else {
-        let ontology = ontology(arguments.ontology.as_deref().unwrap_or("default"))?;
-        let stream = arguments.source.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        candidates(&stream.unwrap_or_default(), &source.shape, &source.profile, &ontology, Some(&*meaning))
+/// What columns are matched to: fields of tables or of an ontology, by the names that candidates have.
+enum Targets {
+    Table(Table),
+    Ontology(Ontology),
+}
+
+impl Targets {
+    fn fields(&self) -> Vec<(Field, Column)> {
+        match self {
+            Self::Table(table) => {
+                let fields = table.shape.fields.iter();
+                fields.map(|field| (field.clone(), shown(field, &table.profile))).collect()
+            }
+            Self::Ontology(ontology) => {
+                let all = ontology.entities.iter().flat_map(|entity| {
+                    entity.fields.iter().map(move |field| (format!("{}.{}", entity.name, field.name), field))
+                });
+                all.map(|(name, known)| {
+                    let logical_type = match known.canonical_type {
+                        CanonicalType::Text => LogicalType::Text,
+                        CanonicalType::Integer => LogicalType::Integer,
+                        CanonicalType::Decimal => LogicalType::Decimal,
+                        CanonicalType::Boolean => LogicalType::Boolean,
+                        CanonicalType::Date => LogicalType::Date,
+                        CanonicalType::Timestamp => LogicalType::Timestamp,
+                    };
+                    let field = Field { name, logical_type, nullable: true, format: None };
+                    let about = Some(known.description.clone()).filter(|text| !text.is_empty());
+                    let column = Column { about, ..Column::of(&field, &[], false) };
+                    (field, column)
+                })
+                .collect()
+            }
+        }
+    }
+}
+
+/// As a model sees it: never with its values.
+fn shown(field: &Field, profile: &StreamProfile) -> Column {
+    let samples = profile.fields.get(&field.name).map_or(&[][..], |profile| profile.samples.as_slice());
+    Column::of(field, samples, false)
+}
+
+/// Below it a column has no match worth the name.
+const COVERED: f64 = 0.60;
+
+/// What the configured model says of source columns without a probable match.
+async fn asked(
+    model: &ModelClient,
+    name: &str,
+    source: &Table,
+    targets: &Targets,
+    found: &[Suggestion],
+) -> Result<Vec<Suggestion>, GatewayError> {
+    let sure = || found.iter().filter(|line| line.probability >= COVERED);
+    let (sources, taken): (BTreeSet<&str>, BTreeSet<&str>) = (
+        sure().map(|line| line.source.as_str()).collect(),
+        sure().map(|line| line.target.as_str()).collect(),
+    );
+    let known = targets.fields();
+    let free: Vec<&(Field, Column)> =
+        known.iter().filter(|(field, _)| !taken.contains(field.name.as_str())).collect();
+    let open = source.shape.fields.iter().filter(|field| !sources.contains(field.name.as_str()));
+    let question = MatchQuestion {
+        table: name.to_owned(),
+        source: open.map(|field| shown(field, &source.profile)).collect(),
+        target: free.iter().map(|(_, column)| column.clone()).collect(),
+    }
+    .bounded();
+    if question.source.is_empty() || question.target.is_empty() {
+        return Ok(Vec::new());
+    }
+    let consulted = model.consult(&question.question(), |text| question.read(text)).await;
+    let pairs = consulted.result.map_err(GatewayError::Model)?;
+    let prompt = format!("match {MATCH_PROMPT_VERSION}");
+    let suggestions = pairs.iter().filter_map(|pair| {
+        let from = source.shape.field(&pair.from)?;
+        let (to, _) = free.iter().find(|(field, _)| field.name == pair.to)?;
+        let (probability, evidence) = pair.weighed(from, to, model.name(), &prompt);
+        Some(Suggestion {
+            source: pair.from.clone(),
+            target: pair.to.clone(),
+            transform: Transform::Copy,
+            probability,
+            evidence,
+        })
+    });
+    Ok(suggestions.collect())
+}
+
+pub(super) async fn matches(arguments: MatchArguments, config: &Config) -> Result<bool, GatewayError> {
+    let model = match (arguments.llm, language_model(config)?) {
+        (true, None) => {
+            let message = "`--llm` needs a language model: set `llm_provider` and `llm_model`";
+            return Err(GatewayError::Configuration(message.to_owned()));
+        }
+        (true, model) => model,
+        (false, _) => None,
     };
+    let source = table(&arguments.source)?;
+    let stream = arguments.source.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let stream = stream.unwrap_or_default();
+    let meaning = crate::intelligence::similarity(config);
+    let targets = match &arguments.target {
+        Some(path) => Targets::Table(table(path)?),
+        None => Targets::Ontology(ontology(arguments.ontology.as_deref().unwrap_or("default"))?),
+    };
+    let mut found = match &targets {
+        Targets::Table(target) => table_candidates(
+            (&source.shape, &source.profile),
+            (&target.shape, &target.profile),
+            Some(&*meaning),
+        ),
+        Targets::Ontology(ontology) => {
+            candidates(&stream, &source.shape, &source.profile, ontology, Some(&*meaning))
+        }
+    };
+    let mut by_model = BTreeSet::new();
+    if let Some(model) = model {
+        for line in asked(&model, &stream, &source, &targets, &found).await? {
+            found.retain(|known| known.source != line.source || known.target != line.target);
+            by_model.insert((line.source.clone(), line.target.clone()));
+            found.push(line);
+        }
+    }
     found.sort_by(|left, right| {
         right
             .probability
@@ -148,6 +268,7 @@ pub(super) fn matches(arguments: MatchArguments, config: &Config) -> Result<bool
             "source": line.source,
             "target": line.target,
             "confidence": line.probability,
+            "origin": if by_model.contains(&(line.source.clone(), line.target.clone())) { "llm" } else { "matcher" },
             "evidence": line.evidence,
         }));
         sources.insert(line.source);

@@ -1,10 +1,10 @@
 //! What the settings mean together: embedded or scaled, and what this node does.
 
-use super::{Address, Config};
+use super::{Address, Config, Secret};
 use crate::error::GatewayError;
 use autonomos_log::jetstream::Credentials;
 use autonomos_objects::{Place, S3Settings};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,23 +168,11 @@ impl Config {
     /// What a bucket needs beside its address. The secret's file is read here, so that a wrong one is
     /// named at start.
     fn s3(&self) -> Result<S3Settings, GatewayError> {
-        let secret = match (&self.s3_secret_access_key, &self.s3_secret_access_key_file) {
-            (Some(_), Some(_)) => {
-                return Err(refused(
-                    "`s3_secret_access_key` and `s3_secret_access_key_file` are both set: one of them is enough"
-                        .to_owned(),
-                ));
-            }
-            (Some(secret), None) => Some(secret.reveal().to_owned()),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    let path = path.display();
-                    refused(format!("`s3_secret_access_key_file` is `{path}`, which cannot be read: {error}"))
-                })?;
-                Some(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
-            (None, None) => None,
-        };
+        let secret = secret_of(
+            "s3_secret_access_key",
+            self.s3_secret_access_key.as_ref(),
+            self.s3_secret_access_key_file.as_deref(),
+        )?;
         Ok(S3Settings {
             region: self.s3_region.clone(),
             endpoint: self.s3_endpoint.as_ref().map(|endpoint| endpoint.reveal().to_owned()),
@@ -228,7 +216,28 @@ fn servers(nats: &Address) -> Result<(String, Credentials), GatewayError> {
     Ok((places.join(","), credentials))
 }
 
-fn refused(reason: String) -> GatewayError {
+/// A secret that stands in a setting or in a file.
+pub(super) fn secret_of(
+    name: &str,
+    secret: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<String>, GatewayError> {
+    match (secret, file) {
+        (Some(_), Some(_)) => {
+            Err(refused(format!("`{name}` and `{name}_file` are both set: one of them is enough")))
+        }
+        (Some(secret), None) => Ok(Some(secret.reveal().to_owned())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                refused(format!("`{name}_file` is `{}`, which cannot be read: {error}", path.display()))
+            })?;
+            Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+pub(super) fn refused(reason: String) -> GatewayError {
     GatewayError::Configuration(reason)
 }
 

@@ -9,7 +9,7 @@ use super::{
 use autonomos_commands::connections::TestReport;
 use autonomos_connectors::port::ConnectorInfo;
 use autonomos_domain::{
-    aggregates::tenant::RepairPolicy,
+    aggregates::{llm_account::LlmSettings, tenant::RepairPolicy},
     health::ConnectionLimits,
     mapping::{MappingContent, Transform},
     ontology::Ontology,
@@ -36,6 +36,9 @@ fn components() -> Map<String, Value> {
     add::<RepairPolicy>(&mut generator);
     add::<PolicyInForce>(&mut generator);
     add::<super::policies::PoliciesView>(&mut generator);
+    add::<LlmSettings>(&mut generator);
+    add::<super::llm::LlmSettingsView>(&mut generator);
+    add::<super::llm::LlmUsageView>(&mut generator);
     add::<super::rules::RulesView>(&mut generator);
     add::<StreamSelection>(&mut generator);
     add::<DiscoveredStream>(&mut generator);

@@ -148,6 +148,7 @@ fn content(event: &Event) -> Result<Json, ProjectionError> {
         Event::Identity(event) => inner(event)?,
         Event::Task(event) => inner(event)?,
         Event::Schedule(event) => inner(event)?,
+        Event::LlmAccount(event) => inner(event)?,
         Event::Erased => json!({ "erased": true }),
         Event::Unknown => json!({}),
     };

@@ -3,8 +3,8 @@
 use super::{
     documents::{Model, table},
     rows::{
-        ApiKeyRow, ConnectionRow, DriftRow, MappingRow, MappingVersionRow, OntologyRow, RepairRow,
-        ScheduleRow, SchemaVersionRow, SyncRow, TaskRow, TenantRow, UploadRow, UserRow,
+        ApiKeyRow, ConnectionRow, DriftRow, LlmUsageRow, MappingRow, MappingVersionRow, OntologyRow,
+        RepairRow, ScheduleRow, SchemaVersionRow, SyncRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::runtime::sql::{Kind, Table};
@@ -74,6 +74,7 @@ model!(
     Word connection_id = |row| Some(row.connection_id.to_string()),
     Text stream = |row| Some(row.stream.clone())
 );
+model!(LlmUsageRow, "llm_usage"; newest_first = true);
 model!(MappingVersionRow, "mapping_versions", Word mapping_id = |row| Some(row.id.to_string()));
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -151,5 +152,6 @@ pub(crate) fn tables() -> Vec<Table> {
         table::<RepairRow>(),
         table::<TaskRow>(),
         table::<ScheduleRow>(),
+        table::<LlmUsageRow>(),
     ]
 }

@@ -5,9 +5,9 @@ use super::{
     documents::{Model, decode},
     models::{ConnectionModel, MappingModel, StreamModel, SyncModel, word},
     rows::{
-        ActivityRow, ApiKeyRow, ConnectionRow, DriftRow, MappingRow, MappingVersionRow, OntologyRow,
-        Overview, Page, PageRequest, RepairRow, ScheduleRow, SchemaVersionRow, SealedConfig, StreamRow,
-        SyncRow, SyncStatus, TaskLogRow, TaskRow, TenantRow, UploadRow, UserRow,
+        ActivityRow, ApiKeyRow, ConnectionRow, DriftRow, LlmUsageRow, MappingRow, MappingVersionRow,
+        OntologyRow, Overview, Page, PageRequest, RepairRow, ScheduleRow, SchemaVersionRow, SealedConfig,
+        StreamRow, SyncRow, SyncStatus, TaskLogRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::{
@@ -25,7 +25,7 @@ use autonomos_domain::{
 };
 use autonomos_log::seal::{KeyRing, SealError, seal_context};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -229,6 +229,13 @@ impl ReadModels {
             counts.insert(row.get(0)?, row.get::<i64>(1)? as u64);
         }
         Ok(counts)
+    }
+
+    /// What language models were asked and cost since a day, newest first.
+    pub async fn llm_usage_list(&self, tenant: TenantId, since: NaiveDate) -> Result<Vec<LlmUsageRow>> {
+        let mut rows = self.all::<LlmUsageRow>(tenant, vec![]).await?;
+        rows.retain(|row| row.day >= since);
+        Ok(rows)
     }
 
     pub async fn user_list(&self, tenant: TenantId, page: &PageRequest) -> Result<Page<UserRow>> {

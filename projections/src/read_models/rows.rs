@@ -3,6 +3,7 @@
 use autonomos_domain::{
     aggregates::{
         connection::ConnectionStatus,
+        llm_account::LlmPurpose,
         mapping::{Binding, RepairStatus},
         schedule::{RunOutcome, ScheduleAction},
         stream_schema::DriftStatus,
@@ -18,7 +19,7 @@ use autonomos_domain::{
     schema::{DiscoveredStream, Field, StreamSelection},
 };
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -360,6 +361,28 @@ pub struct ActivityRow {
     pub summary: String,
     /// The event's content without secrets and without bulk.
     pub data: Value,
+}
+
+/// What one model was asked for one purpose on one day (UTC), by when calls ended.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LlmUsageRow {
+    pub day: NaiveDate,
+    /// None: no model was asked, for past decisions had the answer.
+    pub model: Option<String>,
+    pub purpose: LlmPurpose,
+    pub calls: u64,
+    /// Calls without an answer that holds.
+    pub failed: u64,
+    /// Requests made: a call makes a second one where its first answer does not hold.
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// Millionths of the operator's currency.
+    pub cost_micros: u64,
+    /// Of all calls together.
+    pub latency_ms: u64,
+    /// Proposals that past decisions made, without a call.
+    pub saved_by_retrieval: u64,
 }
 
 /// Counts for a tenant's first page.

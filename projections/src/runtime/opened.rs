@@ -4,9 +4,9 @@ use super::projector::{ApplyError, Turn};
 use autonomos_domain::{
     aggregates::{
         api_key::ApiKeyEvent, connection::ConnectionEvent, feed::FeedEvent, identity::IdentityEvent,
-        mapping::MappingEvent, ontology::OntologyEvent, schedule::ScheduleEvent,
-        stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent, tenant::TenantEvent,
-        unified_view::UnifiedViewEvent, user::UserEvent,
+        llm_account::LlmAccountEvent, mapping::MappingEvent, ontology::OntologyEvent,
+        schedule::ScheduleEvent, stream_schema::StreamSchemaEvent, sync::SyncEvent, task::TaskEvent,
+        tenant::TenantEvent, unified_view::UnifiedViewEvent, user::UserEvent,
     },
     envelope::AggregateType,
     ids::TenantId,
@@ -34,6 +34,7 @@ pub enum Event {
     Identity(IdentityEvent),
     Task(TaskEvent),
     Schedule(ScheduleEvent),
+    LlmAccount(LlmAccountEvent),
     /// Its key was destroyed: what it said is erased.
     Erased,
     /// Of an aggregate without events yet.
@@ -79,6 +80,7 @@ fn open_typed(ring: &dyn KeyRing, commit: &StoredCommit, index: usize) -> Result
         AggregateType::Identity => Event::Identity(open_event(ring, commit, index)?),
         AggregateType::Task => Event::Task(open_event(ring, commit, index)?),
         AggregateType::Schedule => Event::Schedule(open_event(ring, commit, index)?),
+        AggregateType::LlmAccount => Event::LlmAccount(open_event(ring, commit, index)?),
         AggregateType::Reservation | AggregateType::Agent => Event::Unknown,
     })
 }

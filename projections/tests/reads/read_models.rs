@@ -6,6 +6,7 @@ use autonomos_domain::{
         api_key::ApiKeyEvent,
         connection::{ConnectionEvent, ConnectionStatus},
         feed::{BatchHeader, FeedEvent, FeedState},
+        llm_account::{LlmAccountEvent, LlmOutcome, LlmPurpose, LlmUse},
         mapping::{Binding, MappingEvent, RepairStatus},
         ontology::OntologyEvent,
         schedule::{RunOutcome, ScheduleAction, ScheduleEvent, Timing},
@@ -342,6 +343,7 @@ pub(crate) async fn fill(world: &World, number: u128) -> Position {
         probability: 0.8,
         evidence: vec![],
         overlap: OverlapCheck::Unknown { compared: 0 },
+        origin: MappingOrigin::Matcher,
     };
     let finding = DriftFinding {
         id: ids.drift,
@@ -410,6 +412,18 @@ pub(crate) async fn fill(world: &World, number: u128) -> Position {
             ],
         )
         .await;
+    let (call_id, model) = (ids.upload.0, mark.clone());
+    let purpose = LlmPurpose::Repair;
+    let used = LlmUse {
+        outcome: LlmOutcome::Answered,
+        requests: 1,
+        input_tokens: 100,
+        output_tokens: 10,
+        cost_micros: 250,
+        latency_ms: 40,
+    };
+    let settled = LlmAccountEvent::LlmCallSettled { call_id, model, purpose, prompt_version: 1, used };
+    world.append(of, AggregateType::LlmAccount, of.0, &[settled]).await;
     world
         .append(
             of,
@@ -487,6 +501,7 @@ pub(crate) async fn dump(reads: &ReadModels, of: TenantId, ids: &Ids) -> String 
         reads.api_key_list(of, &page),
         reads.api_key_get(of, ids.api_key),
         reads.ontology_get(of),
+        reads.llm_usage_list(of, crate::world::epoch().date_naive()),
         reads.connection_list(of, &page),
         reads.connection_get(of, ids.connection.0),
         reads.stream_list(of, None),

@@ -4,6 +4,7 @@ use super::{
     Binding, Mapping, MappingCommand, MappingEvent, Repair, RepairStatus,
     follow::Follow,
     lines::{check, repaired},
+    offer::Offer,
     parts::RepairPart,
 };
 use crate::{
@@ -53,6 +54,9 @@ impl Mapping {
                     automatic_id,
                     waiting_id,
                 })
+            }
+            MappingCommand::OfferRepair { schema_version, changes, policies, mode, repair_id } => {
+                self.offer(Offer { schema_version, changes, policies, mode, repair_id })
             }
             MappingCommand::ReviseMapping { content, schema_version, also_for } => {
                 self.revise(content, schema_version, &also_for)

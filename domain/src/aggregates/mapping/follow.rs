@@ -84,7 +84,14 @@ impl Mapping {
             in_force = repaired(content, &automatic);
             let status = RepairStatus::AutoApplied;
             let proposed = in_force.clone();
-            events.push(propose(follow, follow.automatic_id, content, automatic, proposed, status));
+            events.push(propose(
+                follow.schema_version,
+                follow.automatic_id,
+                content,
+                automatic,
+                proposed,
+                status,
+            ));
             mapping_version = self.version + 1;
             events.push(MappingEvent::MappingRevised {
                 version: mapping_version,
@@ -103,7 +110,7 @@ impl Mapping {
             let changes = with_fate(fate);
             if !changes.is_empty() {
                 let proposed = repaired(&in_force, &changes);
-                events.push(propose(follow, id, content, changes, proposed, status));
+                events.push(propose(follow.schema_version, id, content, changes, proposed, status));
             }
         }
         let fate = |column: &str| columns.get(column).map(|column| column.fate);
@@ -156,8 +163,8 @@ fn impact_mended(impact: &DriftImpact, columns: &Columns) -> bool {
             .all(|column| columns.get(column).is_some_and(|column| column.fate == Fate::Automatic))
 }
 
-fn propose(
-    follow: &Follow,
+pub(super) fn propose(
+    schema_version: u32,
     repair_id: RepairId,
     content: &MappingContent,
     changes: Vec<RepairChange>,
@@ -169,7 +176,6 @@ fn propose(
     let targets = touched.map(|line| line.target.clone()).collect();
     let key = content.key.iter().any(|column| touches(column));
     let confidence = changes.iter().map(|change| change.probability).fold(1.0, f64::min);
-    let schema_version = follow.schema_version;
     MappingEvent::RepairProposed {
         repair_id,
         schema_version,

@@ -4,7 +4,7 @@ use crate::{
     drift::RepairChange,
     error::Error,
     limits::{self, quoted},
-    mapping::{MappingContent, MappingField, Transform},
+    mapping::{MappingContent, MappingField, MappingOrigin, Transform},
 };
 
 /// Used where columns are put together and the change does not say how.
@@ -75,6 +75,9 @@ fn repair_line<'a>(line: &mut MappingField, change_of: &impl Fn(&str) -> Option<
     for change in applied {
         line.confidence *= change.probability.clamp(0.0, 1.0);
         line.evidence.clone_from(&change.evidence);
+        if change.origin != MappingOrigin::Matcher {
+            line.origin = change.origin;
+        }
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn impact(old: &str, new: &str, probability: f64, overlap: OverlapChe
         probability,
         evidence: vec![],
         overlap,
+        origin: MappingOrigin::Matcher,
     };
     let change = (!new.is_empty()).then_some(change);
     DriftImpact { drift_id, columns: vec![old.into()], change, key: old == "id" }
@@ -536,4 +537,55 @@ proptest! {
             prop_assert!(serde_json::from_str::<Mapping>(&json).is_ok());
         }
     }
+}
+
+/// A change that somebody else found after the drift was followed.
+fn offer(old: &str, new: &str, probability: f64, overlap: OverlapCheck) -> MappingCommand {
+    let mut change = impact(old, new, probability, overlap).change.unwrap();
+    change.origin = MappingOrigin::Llm;
+    MappingCommand::OfferRepair {
+        schema_version: 2,
+        changes: vec![change],
+        policies: policies(&["external_id"], DriftPolicy::Repair),
+        mode: AutonomyMode::Auto,
+        repair_id: repair_id(99),
+    }
+}
+
+#[test]
+fn what_is_offered_late_always_waits_for_a_person() {
+    let lost = |column: &str| follow(2, vec![impact(column, "", 0.0, UNKNOWN)]);
+    let cases = [
+        (lost("nm"), offer("nm", "title", 0.77, UNKNOWN), "1:m1[] 2:m1[name] pending_review(name)"),
+        // However sure it says it is, and whatever it says was checked.
+        (lost("nm"), offer("nm", "title", 1.0, AGREES), "1:m1[] 2:m1[name] pending_review(name)"),
+        (lost("nm"), offer("nm", "title", 0.4, UNKNOWN), "1:m1[] 2:m1[name] held(name)"),
+        // What does not wait, what another line reads, a key, and no number.
+        (lost("nm"), offer("rev", "income", 0.8, UNKNOWN), "1:m1[] 2:m1[name]"),
+        (lost("nm"), offer("nm", "web", 0.8, UNKNOWN), "1:m1[] 2:m1[name]"),
+        (lost("id"), offer("id", "code", 0.8, UNKNOWN), "1:m1[] 2:m1[external_id]!"),
+        (lost("nm"), offer("nm", "title", f64::NAN, UNKNOWN), "1:m1[] 2:m1[name]"),
+        // Nobody was asked about the first one: it gives way. One that is asked stays alone.
+        (
+            follow(2, vec![impact("nm", "label", 0.3, UNKNOWN)]),
+            offer("nm", "title", 0.77, UNKNOWN),
+            "1:m1[] 2:m1[name] expired(name) pending_review(name)",
+        ),
+        (
+            follow(2, vec![impact("nm", "label", 0.7, UNKNOWN)]),
+            offer("nm", "title", 0.77, UNKNOWN),
+            "1:m1[] 2:m1[name] pending_review(name)",
+        ),
+    ];
+    for (drifted, offered, expect) in cases {
+        let mapping = check(vec![drifted, offered.clone()], expect);
+        assert_eq!(mapping.decide(offered), Ok(vec![]), "offered twice, it is there once");
+    }
+    let by = UserId(Uuid::nil());
+    let approve = MappingCommand::ApproveRepair { repair_id: repair_id(99), edited: None, part: None, by };
+    let mapping =
+        check(vec![lost("nm"), offer("nm", "title", 0.77, UNKNOWN), approve], "1:m1[] 2:m2[] approved(name)");
+    let (_, content) = mapping.bound(2).unwrap();
+    let name = content.fields.iter().find(|line| line.target == "name").unwrap();
+    assert_eq!((name.source.as_str(), name.origin), ("title", MappingOrigin::Llm));
 }

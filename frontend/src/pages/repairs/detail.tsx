@@ -34,7 +34,7 @@ import { Card, ScoreBar, SkeletonRows, Status, Time } from "@/ui/display";
 import { errorText, ErrorState } from "@/ui/error";
 import { Check as CheckBox } from "@/ui/form";
 import { Confirm } from "@/ui/overlay";
-import { MappingEditor } from "../mapping-editor";
+import { MappingEditor, Origin } from "../mapping-editor";
 import { DryRun } from "./dry-run";
 import { repairTitle } from "./title";
 
@@ -354,7 +354,10 @@ function Change({
             <span className="font-medium text-muted">({transformText(change.adapt)})</span>
           ) : null}
         </h3>
-        <p className="data font-semibold">{percent(change.probability)}</p>
+        <p className="flex items-center gap-3">
+          {change.origin && change.origin !== "matcher" ? <Origin of={change.origin} /> : null}
+          <span className="data font-semibold">{percent(change.probability)}</span>
+        </p>
       </div>
       {choice ? (
         <div className="mb-3 flex flex-wrap items-baseline gap-x-3">

@@ -1,6 +1,7 @@
 //! How events change the read models. Pure in memory: what a batch touches is loaded before and
 //! written after. An event about a row that is not there (its making was erased) changes nothing.
 
+mod llm;
 mod runs;
 mod schedules;
 mod streams;
@@ -10,8 +11,8 @@ use super::{
     documents::Set,
     models::{ConnectionModel, MappingModel, StreamModel, SyncModel},
     rows::{
-        ApiKeyRow, ConnectionRow, DriftRow, MappingVersionRow, OntologyRow, RepairRow, ScheduleRow,
-        SchemaVersionRow, TaskRow, TenantRow, UploadRow, UserRow,
+        ApiKeyRow, ConnectionRow, DriftRow, LlmUsageRow, MappingVersionRow, OntologyRow, RepairRow,
+        ScheduleRow, SchemaVersionRow, TaskRow, TenantRow, UploadRow, UserRow,
     },
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(crate) struct Work {
     repairs: Set<RepairRow>,
     tasks: Set<TaskRow>,
     schedules: Set<ScheduleRow>,
+    llm_usage: Set<LlmUsageRow>,
     activity: Vec<ActivityInsert>,
 }
 
@@ -101,6 +103,7 @@ impl Work {
         let tenant = opened.tenant();
         let id = opened.commit.header.key.aggregate_id;
         let known = opened.commit.header.first_version > 1;
+        let at = opened.commit.header.recorded_at;
         for event in &opened.events {
             match event {
                 Event::Tenant(event) => {
@@ -140,9 +143,17 @@ impl Work {
                         _ => {}
                     }
                 }
+                Event::LlmAccount(event) => {
+                    if let Some(settled) = llm::settled_id(event, at) {
+                        self.llm_usage.want(tenant, settled);
+                    }
+                }
                 Event::Mapping(event) => {
                     self.streams.want(tenant, id);
                     self.mappings.want(tenant, id);
+                    if let Some(saved) = llm::saved_id(event, at) {
+                        self.llm_usage.want(tenant, saved);
+                    }
                     match event {
                         MappingEvent::RepairNarrowed { repair_id, .. }
                         | MappingEvent::RepairApproved { repair_id, .. }
@@ -180,6 +191,7 @@ impl Work {
         self.repairs.load(session).await?;
         self.tasks.load(session).await?;
         self.schedules.load(session).await?;
+        self.llm_usage.load(session).await?;
         // A run's end changes its connection.
         let of_syncs: Vec<_> =
             self.syncs.present().map(|(tenant, model)| (tenant, model.row.connection_id)).collect();
@@ -205,6 +217,7 @@ impl Work {
         self.repairs.flush(session).await?;
         self.tasks.flush(session).await?;
         self.schedules.flush(session).await?;
+        self.llm_usage.flush(session).await?;
         ActivityInsert::flush(self.activity, session).await
     }
 
@@ -217,7 +230,11 @@ impl Work {
             Event::Feed(event) => self.feed(scene, event),
             Event::Sync(event) => self.sync(scene, event),
             Event::StreamSchema(event) => self.stream_schema(scene, event),
-            Event::Mapping(event) => self.mapping(scene, event),
+            Event::Mapping(event) => {
+                self.saved_by_retrieval(scene, event);
+                self.mapping(scene, event);
+            }
+            Event::LlmAccount(event) => self.llm_account(scene, event),
             Event::Ontology(OntologyEvent::OntologyRevised { ontology }) => {
                 let row = OntologyRow { ontology: ontology.clone(), revised_at: scene.at };
                 self.ontologies.put(scene.tenant, scene.tenant, scene.order, row);
