@@ -65,6 +65,7 @@ impl Source {
             connection: Some(ConnectionId(Uuid::new_v4())),
             file: FileScope { roots, uploads: None },
             network: NetworkScope { private: true },
+            ..ConnectScope::default()
         };
         let connector = Registry::new().connect(self.connector, &self.config, &scope);
         let connector = connector.expect("a configuration");
