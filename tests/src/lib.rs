@@ -16,6 +16,7 @@ pub mod llm;
 pub mod load;
 pub mod mongo;
 pub mod node;
+pub mod postgrest;
 pub mod process;
 pub mod proxy;
 pub mod salesforce;

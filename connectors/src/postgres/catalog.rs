@@ -6,7 +6,10 @@ use super::{
     session::{Session, ident, literal},
     value::{self, Kind},
 };
-use crate::error::ConnectorError;
+use crate::{
+    error::ConnectorError,
+    rows::{Rows, Write},
+};
 use autonomos_domain::schema::{DiscoveredStream, Field, StreamShape, SyncMode};
 use std::collections::{BTreeSet, HashMap};
 
@@ -258,6 +261,15 @@ impl Types {
             }
             _ => value::builtin(oid),
         }
+    }
+
+    /// Gathers rows of these columns.
+    pub(super) fn rows(&self, columns: &[Column], key: &[String]) -> Rows {
+        let write = |column: &Column| -> (String, Write) {
+            let kind = self.kind(column.oid);
+            (column.name.clone(), Box::new(move |text| kind.write(text)))
+        };
+        Rows::new(columns.iter().map(write), key, error::ROWS)
     }
 
     pub(super) fn shape(&self, columns: &[Column], key: &[String]) -> StreamShape {

@@ -10,13 +10,13 @@ use super::{
     error,
     pgoutput::{self, Cell, Message, Relation, Tuple},
     read::{Job, Step, alike, preview},
-    rows::{Row, Rows},
-    session::{Session, Texts, ident, literal},
+    session::{Session, ident, literal},
     slot,
 };
 use crate::{
     error::ConnectorError,
     port::{MAX_BATCH_ROWS, ReadEvent},
+    rows::{Row, Rows, Texts},
 };
 use futures::StreamExt;
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl Job {
     ) -> Result<Step, ConnectorError> {
         let Phase::Changes { place } = cursor.phase.clone() else { return Ok(Step::End) };
         types.learn(session, &cursor.columns).await?;
-        let rows = Rows::new(types, &cursor.columns, &cursor.key);
+        let rows = types.rows(&cursor.columns, &cursor.key);
         let table = self.table(session).await?;
         let preview = if !fresh && alike(&table.columns(self.mode), &cursor.columns) {
             match preview(session, &table, &rows).await {
@@ -333,7 +333,7 @@ impl Follow<'_> {
             )));
         }
         self.types.learn(self.session, &columns).await?;
-        let rows = Rows::new(self.types, &columns, &key);
+        let rows = self.types.rows(&columns, &key);
         let (preview, _) = match preview(self.session, &table, &rows).await {
             Ok(preview) => preview,
             // Altered once more since: its rows under the names of now have all of that.

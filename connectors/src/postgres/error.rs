@@ -1,10 +1,10 @@
 //! The Postgres connector's errors: one constructor per code. Each code has a page in `docs/errors/`.
 
-use crate::error::ConnectorError;
+use crate::{error::ConnectorError, rows::Codes};
 use std::fmt::Display;
 
-/// The code of a row that is longer than a batch can be.
-pub(super) const ROW_TOO_LONG: &str = "AOS-0280";
+/// The errors of rows on their way into a batch.
+pub(super) const ROWS: Codes = Codes { too_long: "AOS-0280", unreadable };
 
 pub(super) fn configuration(field: &str, message: impl Into<String>) -> ConnectorError {
     ConnectorError::Configuration { code: "AOS-0270", field: field.to_owned(), message: message.into() }

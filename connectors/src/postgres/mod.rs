@@ -5,7 +5,7 @@
 //! | `config` | the configuration and its schema |
 //! | `session` | one guarded connection; values as text |
 //! | `catalog`, `value` | tables, keys, types; how values are written |
-//! | `read`, `rows`, `cursor` | snapshots and incremental reads |
+//! | `read`, `cursor` | snapshots and incremental reads |
 //! | `changes`, `pgoutput`, `slot` | change capture |
 
 mod catalog;
@@ -15,10 +15,9 @@ mod cursor;
 mod error;
 mod pgoutput;
 mod read;
-mod rows;
 mod session;
 mod slot;
-mod value;
+pub(crate) mod value;
 
 pub use config::config_schema;
 

@@ -10,11 +10,15 @@ use super::{
     config::PostgresConfig,
     cursor::{Column, Cursor, Next, Phase, lsn},
     error,
-    rows::{Row, Rows},
     session::{Session, ident, literal},
     slot,
 };
-use crate::{error::ConnectorError, network::NetworkScope, port::ReadEvent};
+use crate::{
+    error::ConnectorError,
+    network::NetworkScope,
+    port::ReadEvent,
+    rows::{Row, Rows},
+};
 use arrow_array::RecordBatch;
 use autonomos_domain::{
     ids::ConnectionId,
@@ -229,7 +233,7 @@ impl Job {
             return Ok(Step::Anew("another table has its name now".to_owned()));
         }
         types.learn(session, &cursor.columns).await?;
-        let mut rows = Rows::new(types, &cursor.columns, &cursor.key);
+        let mut rows = types.rows(&cursor.columns, &cursor.key);
         let resumed = after.is_some();
         let (preview, total_rows) = if resumed {
             (rows.batch(Vec::new())?, table.rows)
@@ -283,7 +287,7 @@ impl Job {
             if pageable {
                 *after = Some(rows.key(&values));
             }
-            rows.push(Row { values, deleted: false, missing: Vec::new() });
+            rows.push(Row::of(values));
         }
         drop(stream);
         let phase = Phase::Snapshot { after: after.clone(), next: next.clone() };
@@ -325,7 +329,7 @@ impl Job {
         let Some(place) = columns.iter().position(|column| column.name == field) else {
             return Ok(Step::Anew(format!("the cursor column `{field}` is gone")));
         };
-        let mut rows = Rows::new(types, &columns, &table.key);
+        let mut rows = types.rows(&columns, &table.key);
         let shape = types.shape(&cursor.columns, &cursor.key);
         let nothing = rows.batch(Vec::new())?;
         let began =
@@ -343,7 +347,7 @@ impl Job {
         );
         let sql = format!(
             "SELECT {} FROM {} WHERE {since} ORDER BY {}",
-            list(&cursor.columns),
+            list(names(&cursor.columns)),
             table.quoted(),
             ident(&field)
         );
@@ -354,7 +358,7 @@ impl Job {
                 self.flush(&mut rows, &cursor.value(), None).await?;
             }
             let reached = values.get(place).cloned().flatten();
-            rows.push(Row { values, deleted: false, missing: Vec::new() });
+            rows.push(Row::of(values));
             cursor.phase = Phase::Incremental { field: field.clone(), from: reached };
         }
         drop(stream);
@@ -400,13 +404,17 @@ pub(super) fn alike(left: &[Column], right: &[Column]) -> bool {
         && left.iter().zip(right).all(|(left, right)| left.name == right.name && left.oid == right.oid)
 }
 
-fn list(columns: &[Column]) -> String {
-    let names: Vec<String> = columns.iter().map(|column| ident(&column.name)).collect();
+fn names(columns: &[Column]) -> impl Iterator<Item = &String> {
+    columns.iter().map(|column| &column.name)
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| ident(name)).collect();
     names.join(", ")
 }
 
 fn page_sql(table: &Table, cursor: &Cursor, after: Option<&[String]>) -> String {
-    let select = format!("SELECT {} FROM {}", list(&cursor.columns), table.quoted());
+    let select = format!("SELECT {} FROM {}", list(names(&cursor.columns)), table.quoted());
     if !table.is_pageable() {
         return select;
     }
@@ -425,7 +433,7 @@ pub(super) async fn preview(
     table: &Table,
     layout: &Rows,
 ) -> Result<(RecordBatch, Option<u64>), ConnectorError> {
-    let select = format!("SELECT {} FROM {}", list(layout.columns()), table.quoted());
+    let select = format!("SELECT {} FROM {}", list(layout.names()), table.quoted());
     let all = 3 * PREVIEW_ROWS;
     let small = table.rows.is_none_or(|rows| rows < all as u64) || !table.is_pageable();
     let (mut found, cut) = taken(session, format!("{select} LIMIT {}", all + 1)).await?;
@@ -433,8 +441,7 @@ pub(super) async fn preview(
         let total = if !cut && found.len() <= all { Some(found.len() as u64) } else { table.rows };
         return Ok((layout.batch(found)?, total));
     }
-    let key: Vec<String> =
-        layout.key_places().iter().map(|place| ident(&layout.columns()[*place].name)).collect();
+    let key: Vec<String> = layout.key_places().iter().map(|place| ident(&layout.names()[*place])).collect();
     let (up, down) = (key.join(", "), format!("{} DESC", key.join(" DESC, ")));
     found = taken(session, format!("{select} ORDER BY {up} LIMIT {PREVIEW_ROWS}")).await?.0;
     if table.is_ordinary() {
@@ -454,7 +461,7 @@ async fn taken(session: &mut Session, sql: String) -> Result<(Vec<Row>, bool), C
     while let Some(values) = stream.next().await {
         let values = values?;
         bytes += values.iter().flatten().map(String::len).sum::<usize>();
-        rows.push(Row { values, deleted: false, missing: Vec::new() });
+        rows.push(Row::of(values));
         if bytes > PREVIEW_BYTES {
             return Ok((rows, true));
         }

@@ -8,7 +8,7 @@ use super::{
     config::{PostgresConfig, SslMode},
     error,
 };
-use crate::{error::ConnectorError, network::NetworkScope};
+use crate::{error::ConnectorError, network::NetworkScope, rows::Texts};
 use futures::{Stream, StreamExt};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, ValueRef,
@@ -23,9 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; \
 SET bytea_output = 'hex'; SET extra_float_digits = 1; SET standard_conforming_strings = on; \
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
-
-/// A row of an answer.
-pub(super) type Texts = Vec<Option<String>>;
 
 pub(super) struct Session(PgConnection);
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a type's values are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Boolean,
     Integer,
     Decimal,
@@ -35,7 +35,7 @@ pub(super) fn builtin(oid: u32) -> Kind {
 }
 
 impl Kind {
-    pub(super) const fn logical(&self) -> LogicalType {
+    pub(crate) const fn logical(&self) -> LogicalType {
         match self {
             Self::Boolean => LogicalType::Boolean,
             Self::Integer => LogicalType::Integer,

@@ -1,6 +1,5 @@
-//! Rows on their way into a batch.
+//! Rows on their way into a batch: as texts of the source, written as a batch holds them when it is made.
 
-use super::{catalog::Types, cursor::Column, error, session::Texts, value::Kind};
 use crate::{
     error::ConnectorError,
     port::{MAX_BATCH_ROWS, OPERATION, RejectedRow},
@@ -19,33 +18,57 @@ const CELL_BYTES: usize = 5;
 /// Kept of a row that is rejected.
 const RAW_BYTES: usize = 4 * 1024;
 
-/// A row as the server wrote it.
+/// A row's values, as the source wrote them.
+pub(crate) type Texts = Vec<Option<String>>;
+
+/// How a column's values are written in a batch.
+pub(crate) type Write = Box<dyn Fn(String) -> String + Send + Sync>;
+
+/// A row as the source wrote it.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) values: Texts,
-    pub(super) deleted: bool,
+pub(crate) struct Row {
+    pub(crate) values: Texts,
+    pub(crate) deleted: bool,
     /// Columns whose values were not told.
-    pub(super) missing: Vec<usize>,
+    pub(crate) missing: Vec<usize>,
+}
+
+impl Row {
+    /// A row that is there, whole.
+    pub(crate) const fn of(values: Texts) -> Self {
+        Self { values, deleted: false, missing: Vec::new() }
+    }
+}
+
+/// What a connector's own errors are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Codes {
+    /// Of a row that is longer than a batch can be.
+    pub(crate) too_long: &'static str,
+    pub(crate) unreadable: fn(String) -> ConnectorError,
 }
 
 /// Rows gathered for a batch.
-pub(super) struct Rows {
-    columns: Vec<Column>,
-    kinds: Vec<Kind>,
+pub(crate) struct Rows {
+    names: Vec<String>,
+    write: Vec<Write>,
     /// Where the key's columns are.
     key: Vec<usize>,
-    pub(super) gathered: Vec<Row>,
+    codes: Codes,
+    pub(crate) gathered: Vec<Row>,
     bytes: usize,
     rejected: Vec<RejectedRow>,
 }
 
 impl Rows {
-    pub(super) fn new(types: &Types, columns: &[Column], key: &[String]) -> Self {
-        let position = |name: &String| columns.iter().position(|column| column.name == *name);
+    pub(crate) fn new(columns: impl Iterator<Item = (String, Write)>, key: &[String], codes: Codes) -> Self {
+        let (names, write): (Vec<String>, Vec<Write>) = columns.unzip();
+        let position = |name: &String| names.iter().position(|column| column == name);
         Self {
-            kinds: columns.iter().map(|column| types.kind(column.oid)).collect(),
             key: key.iter().filter_map(position).collect(),
-            columns: columns.to_vec(),
+            names,
+            write,
+            codes,
             gathered: Vec::new(),
             bytes: 0,
             rejected: Vec::new(),
@@ -53,19 +76,19 @@ impl Rows {
     }
 
     /// The key's values of a row, as the server wrote them.
-    pub(super) fn key(&self, values: &Texts) -> Vec<String> {
+    pub(crate) fn key(&self, values: &Texts) -> Vec<String> {
         self.key.iter().map(|place| values.get(*place).cloned().flatten().unwrap_or_default()).collect()
     }
 
-    pub(super) fn key_places(&self) -> &[usize] {
+    pub(crate) fn key_places(&self) -> &[usize] {
         &self.key
     }
 
-    pub(super) fn columns(&self) -> &[Column] {
-        &self.columns
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
     }
 
-    pub(super) fn push(&mut self, row: Row) {
+    pub(crate) fn push(&mut self, row: Row) {
         let bytes = size(&row.values);
         if bytes > MAX_ROW_BYTES {
             self.reject(&row, bytes);
@@ -77,9 +100,9 @@ impl Rows {
 
     fn reject(&mut self, row: &Row, bytes: usize) {
         let mut raw = String::new();
-        for (column, value) in self.columns.iter().zip(&row.values) {
+        for (name, value) in self.names.iter().zip(&row.values) {
             let start: String = value.iter().flat_map(|value| value.chars()).take(200).collect();
-            raw.push_str(&format!("{}={start} ", column.name));
+            raw.push_str(&format!("{name}={start} "));
             if raw.len() > RAW_BYTES {
                 break;
             }
@@ -91,25 +114,35 @@ impl Rows {
         raw.truncate(end);
         self.rejected.push(RejectedRow {
             place: format!("key {}", self.key(&row.values).join(", ")),
-            code: error::ROW_TOO_LONG,
+            code: self.codes.too_long,
             reason: format!("the row has {bytes} bytes, {MAX_ROW_BYTES} at most are taken in"),
             raw,
         });
     }
 
+    /// Leaves a row out whose values were not even fetched.
+    pub(crate) fn leave_out(&mut self, key: &[String], reason: String) {
+        self.rejected.push(RejectedRow {
+            place: format!("key {}", key.join(", ")),
+            code: self.codes.too_long,
+            reason,
+            raw: String::new(),
+        });
+    }
+
     /// Whether there is room for one more row of these values.
-    pub(super) fn fits(&self, values: &Texts) -> bool {
+    pub(crate) fn fits(&self, values: &Texts) -> bool {
         let bytes = size(values);
         self.gathered.len() < MAX_BATCH_ROWS && (bytes > MAX_ROW_BYTES || self.bytes + bytes <= MAX_BYTES)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.gathered.is_empty() && self.rejected.is_empty()
     }
 
     /// The rows gathered so far, one batch after the other: values that came later may have made
     /// more than one of them.
-    pub(super) fn take(&mut self) -> Result<Vec<(RecordBatch, Vec<RejectedRow>)>, ConnectorError> {
+    pub(crate) fn take(&mut self) -> Result<Vec<(RecordBatch, Vec<RejectedRow>)>, ConnectorError> {
         self.bytes = 0;
         let mut batches = Vec::new();
         let mut part = Vec::new();
@@ -132,16 +165,16 @@ impl Rows {
     }
 
     /// A batch of these rows.
-    pub(super) fn batch(&self, rows: Vec<Row>) -> Result<RecordBatch, ConnectorError> {
+    pub(crate) fn batch(&self, rows: Vec<Row>) -> Result<RecordBatch, ConnectorError> {
         let mut fields: Vec<Field> =
-            self.columns.iter().map(|column| Field::new(&column.name, DataType::Utf8, true)).collect();
+            self.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         let deleted: Vec<bool> = rows.iter().map(|row| row.deleted).collect();
         let mut columns: Vec<Vec<Option<String>>> =
-            self.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+            self.names.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
             let mut values = row.values.into_iter();
-            for (column, kind) in columns.iter_mut().zip(&self.kinds) {
-                column.push(values.next().flatten().map(|text| kind.write(text)));
+            for (column, write) in columns.iter_mut().zip(&self.write) {
+                column.push(values.next().flatten().map(write));
             }
         }
         let mut arrays: Vec<ArrayRef> =
@@ -153,7 +186,7 @@ impl Rows {
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(deleted.len()));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-            .map_err(|cause| error::unreadable(format!("the rows make no batch: {cause}")))
+            .map_err(|cause| (self.codes.unreadable)(format!("the rows make no batch: {cause}")))
     }
 }
 
