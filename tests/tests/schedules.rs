@@ -71,8 +71,9 @@ async fn a_connection_is_synced_by_itself_once_a_time_through_kills_and_missed_t
     let (first, position) = ran(&client, &position).await;
     assert_eq!((time(&first["slot"]), &first["outcome"]["result"]), (next, &json!("started")), "{first}");
     let sync = first["outcome"]["sync_id"].as_str().expect("a sync").to_owned();
-    client.events_until("", |event| event["type"] == "SyncWentWell").await;
-    let sync = client.get(&format!("/aam/syncs/{sync}")).await.expect(200);
+    let well = client.events_until("", |event| event["type"] == "SyncWentWell").await;
+    let over = well["position"].as_str().expect("a position");
+    let sync = client.get(&format!("/aam/syncs/{sync}?min_position={over}")).await.expect(200);
     assert_eq!((&sync["status"], &sync["streams"][0]["rows_read"]), (&json!("succeeded"), &json!(50)));
     let task = first["outcome"]["task_id"].as_str().expect("a task");
     let task = client.get(&format!("/tasks/{task}?min_position={position}")).await.expect(200);
@@ -91,12 +92,13 @@ async fn a_connection_is_synced_by_itself_once_a_time_through_kills_and_missed_t
     let shown = client.get(&format!("{path}?min_position={position}")).await.expect(200);
     assert!(time(&shown["next_run_at"]) >= next + TimeDelta::days(3), "the rest count with it: {shown}");
     let second_sync = second["outcome"]["sync_id"].clone();
-    client
-        .events_until(&position, |event| {
-            event["type"] == "SyncWentWell" && event["payload"]["sync_id"] == second_sync
-        })
-        .await;
-    let requested = client.get("/history?types=SyncRequested").await.expect(200);
+    let well = client.events_until(&position, |event| {
+        event["type"] == "SyncWentWell" && event["payload"]["sync_id"] == second_sync
+    });
+    let well = well.await;
+    let over = well["position"].as_str().expect("a position");
+    let requested =
+        client.get(&format!("/history?types=SyncRequested&min_position={over}")).await.expect(200);
     assert_eq!(requested["data"].as_array().map(Vec::len), Some(2), "{requested}");
 
     // Paused, a time passes; resumed, the next one is taken.
