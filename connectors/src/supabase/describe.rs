@@ -74,6 +74,7 @@ struct Document {
     #[serde(default)]
     definitions: Members<Definition>,
     #[serde(default)]
+    #[expect(clippy::zero_sized_map_values, reason = "an object of which the names count")]
     paths: HashMap<String, IgnoredAny>,
 }
 

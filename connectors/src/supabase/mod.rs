@@ -58,7 +58,7 @@ pub struct SupabaseConnector(Way);
 #[derive(Clone)]
 enum Way {
     Rest(Session),
-    Database(PostgresConnector),
+    Database(Box<PostgresConnector>),
 }
 
 impl SupabaseConnector {
@@ -71,7 +71,8 @@ impl SupabaseConnector {
         Ok(Self(match config::parse(config)? {
             Access::Rest(config) => Way::Rest(Session::new(config, network, SILENCE)?),
             Access::Database(config) => {
-                Way::Database(PostgresConnector::new(&config, network, connection).map_err(within)?)
+                let database = PostgresConnector::new(&config, network, connection).map_err(within)?;
+                Way::Database(Box::new(database))
             }
         }))
     }

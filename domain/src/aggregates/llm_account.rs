@@ -304,7 +304,9 @@ mod tests {
     fn run(account: &mut LlmAccount, command: LlmAccountCommand) -> Result<usize, &'static str> {
         let events = account.decide(command).map_err(|error| error.code())?;
         let count = events.len();
-        events.into_iter().for_each(|event| account.evolve(event));
+        for event in events {
+            account.evolve(event);
+        }
         Ok(count)
     }
 

@@ -240,7 +240,7 @@ impl Wire {
                 }
                 _ => {}
             }
-            let found = message_of(&answer.headers, answer.payload)
+            let found = message_of(answer.headers.as_ref(), answer.payload)
                 .filter(|message| message.sequence == *sequence)
                 .ok_or_else(|| lost("a message without its place".to_owned()))?;
             Ok(Some(found))
@@ -286,7 +286,7 @@ impl Wire {
                 }
                 _ => {}
             }
-            let Some(message) = message_of(&answer.headers, answer.payload) else {
+            let Some(message) = message_of(answer.headers.as_ref(), answer.payload) else {
                 return Err(lost("a message without its place".to_owned()));
             };
             if messages.last().is_some_and(|last| last.sequence >= message.sequence) {
@@ -362,8 +362,8 @@ impl Wire {
 }
 
 /// A message that was asked for directly: its headers say where it stands.
-fn message_of(headers: &Option<HeaderMap>, bytes: Bytes) -> Option<Message> {
-    let header = |name: &str| Some(headers.as_ref()?.get(name)?.as_str());
+fn message_of(headers: Option<&HeaderMap>, bytes: Bytes) -> Option<Message> {
+    let header = |name: &str| Some(headers?.get(name)?.as_str());
     let sequence = header("Nats-Sequence")?.parse().ok()?;
     Some(Message { sequence, subject: header("Nats-Subject")?.to_owned(), bytes })
 }

@@ -180,8 +180,8 @@ mod tests {
         }
     }
 
-    fn text(text: &str, truncated: bool) -> Result<Answer, ModelError> {
-        Ok(Answer { text: text.to_owned(), truncated, input_tokens: Some(1_000), output_tokens: Some(100) })
+    fn text(text: &str, truncated: bool) -> Answer {
+        Answer { text: text.to_owned(), truncated, input_tokens: Some(1_000), output_tokens: Some(100) }
     }
 
     fn client(answer: fn(u32) -> Result<Answer, ModelError>) -> (ModelClient, Arc<AtomicU32>) {
@@ -227,10 +227,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_asked_for_again_once() {
-        check(|_| text("7", false), Ok(7), (1, 2_800)).await;
-        check(|turn| text(if turn == 1 { "seven" } else { "7" }, false), Ok(7), (2, 5_600)).await;
-        check(|_| text("seven", false), Err("AOS-0374"), (2, 5_600)).await;
-        check(|_| text("7", true), Err("AOS-0375"), (2, 5_600)).await;
+        check(|_| Ok(text("7", false)), Ok(7), (1, 2_800)).await;
+        check(|turn| Ok(text(if turn == 1 { "seven" } else { "7" }, false)), Ok(7), (2, 5_600)).await;
+        check(|_| Ok(text("seven", false)), Err("AOS-0374"), (2, 5_600)).await;
+        check(|_| Ok(text("7", true)), Err("AOS-0375"), (2, 5_600)).await;
         check(|_| Err(ModelError::RateLimited { wait: None }), Err("AOS-0371"), (1, 0)).await;
     }
 

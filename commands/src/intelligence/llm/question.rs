@@ -151,6 +151,7 @@ impl Pair {
 
 impl RepairQuestion {
     /// Keeps to what a question may hold.
+    #[must_use]
     pub fn bounded(mut self) -> Self {
         self.gone.truncate(COLUMNS);
         self.new.truncate(COLUMNS);
@@ -174,6 +175,7 @@ impl RepairQuestion {
 
 impl MatchQuestion {
     /// Keeps to what a question may hold.
+    #[must_use]
     pub fn bounded(mut self) -> Self {
         self.source.truncate(COLUMNS);
         self.target.truncate(TARGETS);
