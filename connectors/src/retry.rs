@@ -68,13 +68,13 @@ mod tests {
     use super::*;
 
     fn transient() -> ConnectorError {
-        ConnectorError::Transient { code: "AOS-0000", message: String::new() }
+        ConnectorError::Transient { code: "AOS-0236", message: String::new() }
     }
 
     #[test]
     fn only_what_may_end_otherwise_is_tried_again() {
         let limited = |seconds| ConnectorError::RateLimited {
-            code: "AOS-0000",
+            code: "AOS-0236",
             message: String::new(),
             retry_after: Duration::from_secs(seconds),
         };
