@@ -56,13 +56,11 @@ pub fn decided_together(content: &MappingContent, changes: &[RepairChange]) -> V
 }
 
 fn linked(content: &MappingContent, one: &RepairChange, other: &RepairChange) -> bool {
-    let both =
-        |line: &[&str]| line.contains(&one.old_source.as_str()) && line.contains(&other.old_source.as_str());
-    let key: Vec<&str> = content.key.iter().map(String::as_str).collect();
-    one.new_sources.contains(&other.old_source)
-        || other.new_sources.contains(&one.old_source)
-        || both(&key)
-        || content.fields.iter().any(|line| both(&line.sources().collect::<Vec<_>>()))
+    let (old, others) = (&one.old_source, &other.old_source);
+    one.new_sources.contains(others)
+        || other.new_sources.contains(old)
+        || (content.key.contains(old) && content.key.contains(others))
+        || content.fields.iter().any(|line| reads(line, old) && reads(line, others))
 }
 
 impl Mapping {
